@@ -1,0 +1,190 @@
+"""Every exception that shardline raises, as one tree; facts sit on the class, never only in the message.
+
+::
+
+    ShardlineError
+    |-- InvalidInput (ValueError)          the caller's value is refused before anything is sent
+    |-- MissingExtra (ImportError)         a part is used whose extra is not installed
+    |-- Closed                             the producer or worker is closed (or belongs to another loop or process)
+    |-- BufferFull                         put_nowait found no room
+    |-- MalformedAggregate                 a blob carries the aggregate's magic and checksum and is not a whole aggregate
+    |-- EncodeFailure / DecodeFailure      a codec refused an object / bytes
+    |-- ServiceError                       the service, or the way to it
+    |   |-- NotApplied                     known: the request changed nothing
+    |   |   |-- Throttled                  rate exceeded; `retry_after_s` where the service says so
+    |   |   |-- Denied                     no permission; `action` and `resource`
+    |   |   |-- NotFound                   stream, shard, table, index or consumer is not there
+    |   |   |-- AlreadyExists              the thing to create is there already
+    |   |   |-- InUse                      the resource is not in a state that allows the call
+    |   |   |-- LimitExceeded              an account or resource limit
+    |   |   |-- IteratorExpired            a shard iterator outlived its five minutes
+    |   |   |-- Rejected                   the request itself is wrong; sending it again changes nothing
+    |   |   `-- Unreachable                no connection was made, so nothing was sent
+    |   `-- Ambiguous                      sent, answer unknown (time-out, reset, 5xx): it may or may not have been applied
+    `-- ProtocolViolation                  the service answered something that its contract rules out
+
+Invariants: nothing from an SDK escapes as itself (adapters translate with ``raise ... from``); `Ambiguous` is never a
+subclass of `NotApplied`, so no handler can take "unknown" for "failed"; messages hold lengths, positions and names of
+settings, never payloads, partition keys or credentials. Imports only what costs nothing (a Lambda loads this file).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyExists",
+    "Ambiguous",
+    "BufferFull",
+    "Closed",
+    "DecodeFailure",
+    "Denied",
+    "EncodeFailure",
+    "InUse",
+    "InvalidInput",
+    "IteratorExpired",
+    "LimitExceeded",
+    "MalformedAggregate",
+    "MissingExtra",
+    "NotApplied",
+    "NotFound",
+    "ProtocolViolation",
+    "Rejected",
+    "ServiceError",
+    "ShardlineError",
+    "Throttled",
+    "Unreachable",
+]
+
+
+class ShardlineError(Exception):
+    """Base of everything shardline raises."""
+
+
+class InvalidInput(ShardlineError, ValueError):
+    """A value is refused before anything is sent; nothing already accepted is affected.
+
+    `field` is the argument's or setting's name, `allowed` its allowed range in words.
+    """
+
+    def __init__(self, field: str, allowed: str, got: str = "") -> None:
+        self.field = field
+        self.allowed = allowed
+        super().__init__(f"{field} must be {allowed}" + (f", got {got}" if got else ""))
+
+
+class MissingExtra(ShardlineError, ImportError):
+    """A part of shardline is used whose optional dependencies are not installed."""
+
+    def __init__(self, part: str, extra: str) -> None:
+        self.extra = extra
+        super().__init__(f"{part} needs more packages: pip install 'shardline[{extra}]'")
+
+
+class Closed(ShardlineError):
+    """The object is closed, or is used from a loop or process that it does not belong to."""
+
+
+class BufferFull(ShardlineError):
+    """There is no room in the buffer now; nothing was accepted."""
+
+
+class MalformedAggregate(ShardlineError):
+    """A blob is meant as an aggregate (magic and checksum match) and is not a whole one.
+
+    `reason` is a code of `reliability.md` 4.1 (``wire``, ``index``, ``required`` ...), `length` the blob's bytes.
+    """
+
+    def __init__(self, reason: str, length: int) -> None:
+        self.reason = reason
+        self.length = length
+        super().__init__(f"malformed aggregate of {length} bytes: {reason}")
+
+
+class EncodeFailure(ShardlineError):
+    """A codec could not turn an object into bytes."""
+
+
+class DecodeFailure(ShardlineError):
+    """A codec could not turn bytes into an object."""
+
+
+class ServiceError(ShardlineError):
+    """A call to a service did not succeed.
+
+    `code` is the service's own error code or one of ours (never empty), `retryable` says whether the same call can
+    succeed later, `throttled` whether it was refused for its rate.
+    """
+
+    retryable = False
+    throttled = False
+
+    def __init__(self, code: str, message: str = "") -> None:
+        self.code = code
+        super().__init__(f"{code}: {message}" if message else code)
+
+
+class NotApplied(ServiceError):
+    """The request is known to have changed nothing."""
+
+
+class Throttled(NotApplied):
+    """The service refused the request for its rate; `retry_after_s` is None where it does not say."""
+
+    retryable = True
+    throttled = True
+
+    def __init__(self, code: str, message: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(code, message)
+        self.retry_after_s = retry_after_s
+
+
+class Denied(NotApplied):
+    """The caller lacks a permission; `action` (``kinesis:PutRecords``) and `resource` name it where known."""
+
+    def __init__(self, code: str, message: str = "", action: str = "", resource: str = "") -> None:
+        super().__init__(code, message)
+        self.action = action
+        self.resource = resource
+
+
+class NotFound(NotApplied):
+    """The stream, shard, table, index or consumer does not exist."""
+
+
+class AlreadyExists(NotApplied):
+    """The thing to create exists already."""
+
+
+class InUse(NotApplied):
+    """The resource is being created, changed or deleted, or is held by another subscriber."""
+
+    retryable = True
+
+
+class LimitExceeded(NotApplied):
+    """An account's or resource's limit (not a rate of data) is reached."""
+
+    retryable = True
+
+
+class IteratorExpired(NotApplied):
+    """The shard iterator is older than the service allows (five minutes)."""
+
+
+class Rejected(NotApplied):
+    """The request itself is wrong; sending it again changes nothing."""
+
+
+class Unreachable(NotApplied):
+    """No connection could be made, so nothing was sent."""
+
+    retryable = True
+
+
+class Ambiguous(ServiceError):
+    """The request was sent and its outcome is unknown: time-out, reset connection, broken answer, 5xx."""
+
+    retryable = True
+
+
+class ProtocolViolation(ShardlineError):
+    """The service answered something that its own contract rules out; the answer is not used."""
