@@ -1,0 +1,95 @@
+# shardline: one command per task, the same by hand and in CI. Needs only make and Python >= 3.11 (make PYTHON=python3.12 ...).
+#
+# Conventions
+#   * `make setup` lands in .venv; every target installs what it lacks. Stamps: .venv/.NAME = requirements/NAME.txt installed.
+#   * `make TARGET ARGS="..."` hands options on to the program behind the target.
+#   * A target that reports figures prints them for people and writes the same as one JSON object to out/TARGET.json.
+# To add a target: name the stamp it needs, add it to .PHONY, give it a `##` line for `make help`:
+#       .PHONY: sim
+#       sim: $(VENV)/.check  ## Simulate fleets: ARGS="--seeds 100".
+#       	$(BIN)/python tests/sim $(ARGS)
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+# A build environment may forbid byte code; each process would then pay a second for importing an SDK.
+export PYTHONDONTWRITEBYTECODE :=
+
+# ---- set-up ---------------------------------------------------------------------------------------------------------
+HASHED := --require-hashes --quiet
+
+# uv where it works (3 s), else pip (50 s); both check the hashes. $(1): what to install.
+install = { [ -x $(BIN)/uv ] && $(BIN)/uv pip install --python $(BIN)/python $(1); } || $(BIN)/python -m pip install $(1)
+
+.PHONY: help setup
+help:  ## List the targets.
+	@grep -hE '^[a-z_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.check  ## Make .venv with everything for tests and checks, shardline itself editable.
+
+# The stamp comes last: a half-made environment does not count as made.
+$(VENV)/.made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shardline needs Python 3.11 or later: make PYTHON=python3.12")'
+	$(PYTHON) -m venv --clear $(VENV)
+	-$(BIN)/python -m pip install $(HASHED) -r requirements/uv.txt
+	touch $@
+
+# Two commands, because --require-hashes refuses an editable install.
+$(VENV)/.%: requirements/%.txt pyproject.toml | $(VENV)/.made
+	$(call install,$(HASHED) -r $<)
+	$(call install,--quiet --no-deps --no-build-isolation --editable .)
+	touch $@
+
+# One resolution (all.txt); the others are subsets of it. No line names a host, so any index will do.
+LOCK = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate pyproject.toml
+SUBSET = $(LOCK) -c requirements/all.txt
+.PHONY: lock
+lock: $(VENV)/.uv  ## Resolve the dependencies anew: ARGS="--upgrade" for newer versions.
+	$(LOCK) $(ARGS) --all-extras --group dev --group fuzz --group bench --group uv -o requirements/all.txt
+	$(SUBSET) --extra all --group dev -o requirements/check.txt
+	$(SUBSET) --extra all --group build -o requirements/demo.txt
+	$(SUBSET) --extra all --group build --group bench -o requirements/bench.txt
+	$(SUBSET) --group fuzz --group build -o requirements/fuzz.txt
+	$(SUBSET) --group uv --group build -o requirements/uv.txt
+
+# ---- run ------------------------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: $(VENV)/.demo  ## Producers, a fleet, a kill, a reshard; nothing lost: ARGS="--seconds 30 --json".
+	$(BIN)/shardline demo $(ARGS)
+
+# ---- test and check -------------------------------------------------------------------------------------------------
+# The core tests: quick, no process, no network. `slow` marks what belongs to `make test` only.
+CORE_TESTS := $(wildcard tests/tidy tests/common tests/producer tests/consumer tests/lambda_)
+PYTEST := $(BIN)/python -m pytest -q
+COVERAGE := $(BIN)/python -m coverage
+WORKERS ?= 2
+
+.PHONY: test check format
+test: $(VENV)/.check  ## The whole suite, and the gate: cores covered to 95 %, lines and branches.
+	$(COVERAGE) erase
+	$(COVERAGE) run -m pytest -q -n $(WORKERS) $(ARGS)
+	$(COVERAGE) combine -q
+	$(COVERAGE) report --include="$$($(BIN)/python tools/rings.py)" --fail-under=95
+
+check: $(VENV)/.check  ## Static checks and core tests, at most 90 s.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@if command -v node >/dev/null; then echo pyright; $(BIN)/pyright; else echo "pyright skipped: no node on PATH"; fi
+	$(BIN)/lint-imports
+	$(PYTEST) -m "not slow" $(CORE_TESTS)
+
+format: $(VENV)/.check  ## Format the sources, and mend what ruff can mend.
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+# ---- tidy up --------------------------------------------------------------------------------------------------------
+.PHONY: clean
+clean:  ## Remove everything that is not under version control and can be made again.
+	rm -rf $(VENV) out dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
