@@ -29,7 +29,7 @@ BANNED_CALLS = (
     (r"random\.(?!Random$)\w+", "chance is a random.Random given at construction"),
     (r"secrets\.\w+|os\.urandom|uuid\.uuid[14]", "chance is a random.Random given at construction"),
     (r"asyncio\.(create_task|ensure_future|to_thread|run)", "tasks and threads come from the Runtime"),
-    (r"(\w+\.)*\w*loop\.(create_task|run_in_executor)", "tasks and threads come from the Runtime"),
+    (r"~(\w+\.)*\w*loop\.(create_task|run_in_executor)", "tasks and threads come from the Runtime"),
     (r"asyncio\.get_(running|event)_loop\(\)\.(create_task|run_in_executor|time)", "they come from the Runtime"),
     (r"threading\.(Thread|Timer)|concurrent\.futures\.ThreadPoolExecutor", "threads come from the Runtime"),
     (r"print", "the command line prints; the rest emits events"),
@@ -73,18 +73,18 @@ def imported_names(tree: ast.AST) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.update({alias.asname: alias.name for alias in node.names if alias.asname})
+            names.update({alias.asname or alias.name.partition(".")[0]: alias.name for alias in node.names})
         elif isinstance(node, ast.ImportFrom):
             names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
     return names
 
 
 def called_name(call: ast.Call, names: dict[str, str]) -> str:
-    """Return the called expression with its first name spelled out, "" for what is no chain of names and calls."""
+    """Return the called expression, an imported first name spelled out, that of a local object marked with "~"."""
     if not isinstance(call.func, ast.Name | ast.Attribute):
         return ""
     head, dot, rest = ast.unparse(call.func).partition(".")
-    return names.get(head, head) + dot + rest
+    return names.get(head, f"~{head}" if dot else head) + dot + rest
 
 
 def banned_calls(tree: ast.AST, rules: tuple[tuple[str, str], ...]) -> list[str]:
@@ -158,11 +158,15 @@ def test_the_ban_finds_what_it_bans() -> None:
     """The ban's patterns match the calls they are for, and leave the permitted ones alone."""
     banned = (
         "from time import monotonic as tick; from datetime import datetime; import random as dice\n"
+        "import time, uuid, os, asyncio, threading\n"
         "tick(); time.time(); datetime.now(); dice.random(); uuid.uuid4(); os.urandom(8); asyncio.create_task(x)\n"
         "self._loop.create_task(x); loop.create_task(x); asyncio.get_running_loop().create_task(x); print(1)\n"
         "asyncio.to_thread(f); threading.Thread()\n"
     )
-    permitted = "random.Random(7); asyncio.sleep(1); runtime.monotonic(); asyncio.timeout(1); rng.random(); reprint(1)"
+    permitted = (
+        "import asyncio; from random import Random\n"
+        "Random(7); random.random(); asyncio.sleep(1); asyncio.timeout(1); runtime.monotonic(); reprint(1)\n"
+    )
     assert len(banned_calls(ast.parse(banned), BANNED_CALLS)) == 13
     assert banned_calls(ast.parse(permitted), BANNED_CALLS) == []
 

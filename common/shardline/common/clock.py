@@ -22,7 +22,7 @@ class AsyncioRuntime:
     """Clock, chance, tasks and threads of the running asyncio loop; `seed` makes chance repeatable."""
 
     def __init__(self, seed: int | None = None) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - jitter and identifiers, not secrets.
+        self._random = random.Random(seed)
 
     @property
     def random(self) -> random.Random:

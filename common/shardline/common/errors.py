@@ -7,7 +7,7 @@
     |-- MissingExtra (ImportError)         a part is used whose extra is not installed
     |-- Closed                             the producer or worker is closed (or belongs to another loop or process)
     |-- BufferFull                         put_nowait found no room
-    |-- MalformedAggregate                 a blob carries the aggregate's magic and checksum and is not a whole aggregate
+    |-- MalformedAggregate                a blob carries the aggregate's magic and checksum and is not a whole aggregate
     |-- EncodeFailure / DecodeFailure      a codec refused an object / bytes
     |-- ServiceError                       the service, or the way to it
     |   |-- NotApplied                     known: the request changed nothing
@@ -20,7 +20,7 @@
     |   |   |-- IteratorExpired            a shard iterator outlived its five minutes
     |   |   |-- Rejected                   the request itself is wrong; sending it again changes nothing
     |   |   `-- Unreachable                no connection was made, so nothing was sent
-    |   `-- Ambiguous                      sent, answer unknown (time-out, reset, 5xx): it may or may not have been applied
+    |   `-- Ambiguous                      sent, answer unknown (time-out, reset, 5xx): perhaps applied, perhaps not
     `-- ProtocolViolation                  the service answered something that its contract rules out
 
 Invariants: nothing from an SDK escapes as itself (adapters translate with ``raise ... from``); `Ambiguous` is never a

@@ -1,4 +1,4 @@
-"""Diagnostic events: the one seam through which logs, metrics and users watch; one per batch or aggregate, never per record.
+"""Diagnostic events: the one seam for logs, metrics and users; one per batch or aggregate, never per record.
 
 Cores return events, drivers `emit` them, listeners (logs, Prometheus, CloudWatch, OpenTelemetry, the user's own) stand
 in files of their own. Invariants: an event holds counts, names, positions and durations, never payloads, keys or

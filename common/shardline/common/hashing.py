@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from hashlib import md5
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import InvalidInput
@@ -108,7 +109,7 @@ class ShardMap:
 
     def __init__(self, shards: Iterable[Shard]) -> None:
         ordered = sorted((s for s in shards if s.is_open), key=lambda s: s.hash_range.start)
-        for left, right in zip(ordered, ordered[1:], strict=False):
+        for left, right in pairwise(ordered):
             if left.hash_range.overlaps(right.hash_range):
                 raise InvalidInput("shards", "open shards with ranges that do not overlap")
         self.shards: tuple[Shard, ...] = tuple(ordered)

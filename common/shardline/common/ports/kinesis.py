@@ -55,7 +55,9 @@ class Stream:
 
     def __post_init__(self) -> None:
         if not (0 < len(self.name) <= STREAM_NAME_LENGTH_MAX and _NAME.fullmatch(self.name)):
-            raise InvalidInput("stream", f"a name of 1 to {STREAM_NAME_LENGTH_MAX} characters of a-z A-Z 0-9 _ . -, or an ARN")
+            raise InvalidInput(
+                "stream", f"a name of 1 to {STREAM_NAME_LENGTH_MAX} characters of a-z A-Z 0-9 _ . -, or an ARN"
+            )
 
     @classmethod
     def of(cls, stream: Stream | str) -> Stream:
@@ -153,7 +155,7 @@ class StartAt(NamedTuple):
 
 
 class PutEntry(NamedTuple):
-    """One entry of PutRecords; `partition_key` may be None on AUTO streams only; `explicit_hash_key` is decimal text."""
+    """An entry of PutRecords; `partition_key` may be None on AUTO streams only; `explicit_hash_key` is decimal text."""
 
     data: bytes
     partition_key: str | None
@@ -210,7 +212,9 @@ class SubscribeEvent(NamedTuple):
 class KinesisApi(Protocol):
     """The calls to Kinesis; see the package's docstring for errors, time-outs and cancellation."""
 
-    async def put_records(self, stream: Stream, entries: Sequence[PutEntry], *, timeout_s: float) -> Sequence[PutOutcome]:
+    async def put_records(
+        self, stream: Stream, entries: Sequence[PutEntry], *, timeout_s: float
+    ) -> Sequence[PutOutcome]:
         """Send up to 500 entries in one request and return one outcome per entry, in order.
 
         Raises `ProtocolViolation` if the answer holds another number of outcomes (nothing is then known of any entry).
@@ -255,7 +259,7 @@ class KinesisApi(Protocol):
     def subscribe_to_shard(
         self, consumer_arn: str, shard_id: str, start: StartAt, *, timeout_s: float
     ) -> AbstractAsyncContextManager[AsyncIterator[SubscribeEvent]]:
-        """Subscribe to a shard: entering connects (within `timeout_s`), iterating gives events until the service ends it.
+        """Subscribe to a shard: entering connects (within `timeout_s`), iterating gives events until the service ends.
 
         The iterator raises `Ambiguous` when the connection breaks or stays silent for longer than `timeout_s`, and the
         tree's kinds for exception events; leaving the context closes the connection.

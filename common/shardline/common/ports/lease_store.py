@@ -11,11 +11,11 @@ Other types in a stored item (NS, BS) come back as `Foreign` and are never writt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
 __all__ = [
@@ -49,7 +49,9 @@ class Foreign(NamedTuple):
     type_name: str
 
 
-Value: TypeAlias = "str | int | float | bytes | bool | frozenset[str] | Sequence[Value] | Mapping[str, Value] | Foreign | None"
+Value: TypeAlias = (
+    "str | int | float | bytes | bool | frozenset[str] | Sequence[Value] | Mapping[str, Value] | Foreign | None"
+)
 Item: TypeAlias = "Mapping[str, Value]"
 
 
@@ -89,9 +91,9 @@ ALWAYS: Condition = ()
 class Update:
     """What an update does to single attributes; everything not named is kept (unknown attributes survive)."""
 
-    set: Mapping[str, Value] = field(default_factory=dict)
+    set: Mapping[str, Value] = field(default_factory=dict[str, "Value"])
     remove: frozenset[str] = frozenset()
-    add: Mapping[str, int] = field(default_factory=dict)
+    add: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class WriteResult(NamedTuple):
@@ -136,7 +138,7 @@ class TableSpec:
     read_capacity: int | None = None
     write_capacity: int | None = None
     deletion_protection: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +215,13 @@ class LeaseStore(Protocol):
         ...
 
     async def query_index(
-        self, table: str, index: IndexSpec, hash_value: str, *, start: Mapping[str, Value] | None = None, timeout_s: float
+        self,
+        table: str,
+        index: IndexSpec,
+        hash_value: str,
+        *,
+        start: Mapping[str, Value] | None = None,
+        timeout_s: float,
     ) -> Page:
         """Return one page of the keys of `index` under `hash_value`; always eventually consistent."""
         ...
@@ -227,7 +235,7 @@ class LeaseStore(Protocol):
         ...
 
     async def create_index(self, table: str, index: IndexSpec, *, timeout_s: float) -> None:
-        """Ask for a global secondary index; raises `AlreadyExists` where it is there, `InUse` while the table changes."""
+        """Ask for a global secondary index; raises `AlreadyExists` if it is there, `InUse` while the table changes."""
         ...
 
     async def enable_point_in_time_recovery(self, table: str, *, timeout_s: float) -> None:

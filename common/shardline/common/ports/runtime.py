@@ -17,7 +17,7 @@ T = TypeVar("T")
 class Runtime(Protocol):
     """What a driver may know of time and chance, and how it starts work.
 
-    asyncio's own sleep, timeout, Queue, Event and Lock may be used beside it; nothing else of clocks, chance or threads.
+    asyncio's own sleep, timeout, Queue, Event and Lock may be used beside it; no other clock, chance or thread.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""`Services`: where producer and worker get their ports from: a `Connection` to AWS or a local endpoint, or in process."""
+"""`Services`: where producer and worker get their ports: a `Connection` to AWS or a local endpoint, or in process."""
 
 from __future__ import annotations
 
