@@ -1,7 +1,6 @@
 """Which module belongs to which ring: the table `[tool.shardline.rings]` of pyproject.toml, read in one place.
 
-A module is a core unless the table holds it or a package above it; the longest match wins. Run as a program it prints
-the source files of the cores, separated by commas, for `coverage report --include`.
+A module is a core unless the table holds it or a package above it; the longest match wins.
 """
 
 from __future__ import annotations
@@ -45,7 +44,3 @@ def core_files() -> list[str]:
     """Return the source files of the cores, relative to the repository."""
     rings = table()
     return [str(path.relative_to(ROOT)) for name, path in sources().items() if ring_of(name, rings) == "core"]
-
-
-if __name__ == "__main__":
-    print(",".join(core_files()))
