@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FUNCTION_LINES_MAX = 70
+NOT_OURS = {".venv", "out", "dist", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 PYTHON_FOLDERS = (*PACKAGES, "tools", "bench", "examples", "tests")
 
 # Calls that bypass the Runtime port: banned in cores, drivers and adapters; "edge" modules are where they come from.
@@ -43,7 +44,11 @@ BANNED_CALLS_CORES = (
 
 
 def tracked() -> list[Path]:
-    """Return every file under version control or about to be, existing on disk."""
+    """Return every file under version control or about to be, existing on disk; in an unpacked sdist, every file."""
+    if not (ROOT / ".git").exists():
+        return [
+            path for path in ROOT.rglob("*") if path.is_file() and NOT_OURS.isdisjoint(path.relative_to(ROOT).parts)
+        ]
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
