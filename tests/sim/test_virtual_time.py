@@ -1,0 +1,359 @@
+"""The virtual-time loop: asyncio runs on it unchanged, time jumps, chance comes from the seed, mistakes are loud."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shardline.local.sim import Deadlock, Livelock, Simulation, TimeLimit, current_host, run, simulated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+DAY_S = 86_400.0
+
+
+def test_a_day_takes_no_time() -> None:
+    """Sleeping moves the virtual clock by exactly the time slept."""
+
+    async def main(sim: Simulation) -> float:
+        await asyncio.sleep(DAY_S)
+        return sim.now
+
+    assert run(main) == pytest.approx(DAY_S)
+
+
+def test_asyncio_primitives_work() -> None:
+    """Queue, Event, Lock, Semaphore, Condition, gather, wait_for, timeout and TaskGroup behave as on a stock loop."""
+
+    async def main(sim: Simulation) -> list[object]:
+        queue: asyncio.Queue[int] = asyncio.Queue(2)
+        event, lock = asyncio.Event(), asyncio.Lock()
+        seen: list[object] = []
+
+        async def produce() -> None:
+            for number in range(5):
+                await queue.put(number)
+            event.set()
+
+        async def consume() -> None:
+            for _ in range(5):
+                async with lock:
+                    seen.append(await queue.get())
+            await event.wait()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(produce())
+            group.create_task(consume())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(3):
+                await asyncio.sleep(10)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.Event().wait(), 2)
+        seen.append(round(sim.now, 3))
+        seen += await asyncio.gather(asyncio.sleep(1, "one"), asyncio.to_thread(lambda: "thread"))
+        return seen
+
+    assert run(main, seed=5) == [0, 1, 2, 3, 4, 5.0, "one", "thread"]
+
+
+def test_the_seed_chooses_the_interleaving() -> None:
+    """Tasks that are ready at one moment run in an order drawn from the seed: over seeds, in every order."""
+
+    async def main(sim: Simulation) -> str:
+        order: list[str] = []
+
+        async def step(name: str) -> None:
+            await asyncio.sleep(1)
+            order.append(name)
+
+        await asyncio.gather(*(step(name) for name in "abc"))
+        assert sim.now == pytest.approx(1)
+        return "".join(order)
+
+    assert {run(main, seed=seed) for seed in range(40)} == {"abc", "acb", "bac", "bca", "cab", "cba"}
+    assert run(main, shuffle=False) == "abc"
+
+
+def test_a_deadlock_names_what_every_task_waits_for() -> None:
+    """When nothing can ever happen again the run ends, and says which task waits where."""
+
+    async def main(sim: Simulation) -> None:
+        sim.host("machine").spawn(asyncio.Event().wait(), name="stuck one")
+        await asyncio.Lock().acquire()
+        await asyncio.Event().wait()
+
+    with pytest.raises(Deadlock, match=r"main: main at locks\.py:\d+ Event\.wait\n  machine: stuck one at locks\.py"):
+        run(main)
+
+
+def test_a_livelock_ends() -> None:
+    """A task that yields for ever without time moving is reported, not waited for."""
+
+    async def main(_: Simulation) -> None:
+        while True:  # noqa: ASYNC110 - the mistake to be found.
+            await asyncio.sleep(0)
+
+    with pytest.raises(Livelock, match="callbacks at t=0"):
+        run(main)
+
+
+def test_the_time_limit_ends_a_run() -> None:
+    """`until` bounds the simulated time."""
+
+    async def main(_: Simulation) -> None:
+        while True:  # noqa: ASYNC110 - what never ends.
+            await asyncio.sleep(7)
+
+    with pytest.raises(TimeLimit, match="not finished at t=100"):
+        run(main, until=100)
+
+
+def test_an_exception_that_nobody_takes_fails_the_run() -> None:
+    """Neither a failing callback nor a failing forgotten task goes unseen."""
+
+    async def in_callback(sim: Simulation) -> None:
+        sim.loop.call_soon(lambda: 1 // 0)
+        await asyncio.sleep(1)
+
+    async def in_task(sim: Simulation) -> None:
+        async def fail() -> None:
+            raise LookupError("nobody looks")
+
+        sim.main_host.spawn(fail())
+        await asyncio.sleep(1)
+        gc.collect()
+        await asyncio.sleep(1)
+
+    with pytest.raises(ZeroDivisionError):
+        run(in_callback)
+    with pytest.raises(LookupError):
+        run(in_task)
+
+
+def test_a_crash_runs_no_finally() -> None:
+    """A crashed host's tasks never run again, not even their `finally` blocks, garbage collection included."""
+    log: list[str] = []
+
+    async def generate() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.sleep(1)
+            yield 2
+        finally:
+            log.append("generator finally")
+
+    async def work(name: str) -> None:
+        try:
+            async for _ in generate():
+                await asyncio.sleep(10)
+        finally:
+            log.append(name)
+
+    async def main(sim: Simulation) -> list[str]:
+        victim, other = sim.host("victim"), sim.host("other")
+        victim.spawn(work("dead"))
+        other.spawn(work("alive"))
+        sim.at(5, victim.crash)
+        await asyncio.sleep(6)
+        gc.collect()
+        await asyncio.sleep(60)
+        gc.collect()
+        return list(log)
+
+    assert run(main) == ["generator finally", "alive"]
+
+
+def test_a_restart_may_use_the_same_name() -> None:
+    """A crashed host's name can be taken by a new machine with a clock and chance of its own; a live one's cannot."""
+    with Simulation(1) as sim:
+        first = sim.host("a")
+        with pytest.raises(ValueError, match="alive"):
+            sim.host("a")
+        first.crash()
+        second = sim.host("a")
+        assert second is not first
+        assert second.monotonic() != first.monotonic()
+
+
+def test_a_paused_host_does_nothing_until_it_resumes() -> None:
+    """SIGSTOP: timers that fall into the pause fire at its end; other hosts go on; clocks go on."""
+
+    async def main(sim: Simulation) -> tuple[list[float], list[float]]:
+        ticks: dict[str, list[float]] = {"stopped": [], "running": []}
+
+        async def tick(name: str) -> None:
+            for _ in range(4):
+                await asyncio.sleep(1)
+                ticks[name].append(round(sim.now, 3))
+
+        stopped, running = sim.host("stopped"), sim.host("running")
+        stopped.spawn(tick("stopped"))
+        running.spawn(tick("running"))
+        sim.at(1.5, stopped.pause_for, 10)
+        await asyncio.sleep(20)
+        return ticks["stopped"], ticks["running"]
+
+    assert run(main) == ([1, 11.5, 12.5, 13.5], [1, 2, 3, 4])
+
+
+def test_stolen_time_moves_the_caller_and_stops_its_neighbours() -> None:
+    """Code that computes for three seconds sees its clock move, and nothing else on its host runs meanwhile."""
+
+    async def main(sim: Simulation) -> tuple[float, float]:
+        host = sim.host("busy")
+        neighbour: list[float] = []
+
+        async def tick() -> None:
+            await asyncio.sleep(1)
+            neighbour.append(sim.now)
+
+        async def compute() -> float:
+            await asyncio.sleep(0.5)
+            begin = asyncio.get_running_loop().time()
+            current_host().burn(3)
+            return asyncio.get_running_loop().time() - begin
+
+        host.spawn(tick())
+        spent = await host.spawn(compute())
+        await asyncio.sleep(5)
+        return spent, neighbour[0]
+
+    spent, ticked = run(main)
+    assert spent == pytest.approx(3)
+    assert ticked == pytest.approx(3.5)
+
+
+def test_each_host_has_a_clock_of_its_own() -> None:
+    """Clocks start apart, drift and jump; a host sleeps by its own clock; a jump fires what it makes due."""
+
+    async def main(sim: Simulation) -> list[float]:
+        fast, still = sim.host("fast"), sim.host("still")
+        assert fast.monotonic() != still.monotonic()
+        fast.drift(100_000)
+        woke: list[float] = []
+
+        async def sleeper() -> None:
+            begin = asyncio.get_running_loop().time()
+            await asyncio.sleep(11)
+            assert asyncio.get_running_loop().time() - begin >= 10.99
+            woke.append(sim.now)
+            await asyncio.sleep(100)
+            woke.append(sim.now)
+
+        task = fast.spawn(sleeper())
+        sim.at(20, fast.jump, 200)
+        await task
+        return woke
+
+    assert run(main) == pytest.approx([10, 20], abs=1e-3)
+
+
+def test_crash_after_counts_callbacks() -> None:
+    """A host can be made to crash between any two of its callbacks."""
+
+    async def main(sim: Simulation) -> int:
+        count = 0
+
+        async def loop() -> None:
+            nonlocal count
+            while True:
+                count += 1
+                await asyncio.sleep(0)
+
+        host = sim.host("fused")
+        host.spawn(loop())
+        host.crash_after(7)
+        await asyncio.sleep(1)
+        return count
+
+    assert run(main) == 6
+
+
+def test_a_cancelled_blocking_call_still_runs_on_its_thread() -> None:
+    """Abandoning a virtual thread does not stop it, exactly as with a real one."""
+    done: list[str] = []
+
+    async def main(sim: Simulation) -> None:
+        sim.runtime.blocking_s_max = 10
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1e-9):
+                await sim.runtime.run_blocking(done.append, "ran")
+        assert done == []
+        await asyncio.sleep(11)
+
+    run(main)
+    assert done == ["ran"]
+
+
+@simulated(seeds=3)
+async def test_the_decorator_runs_a_test_in_virtual_time() -> None:
+    """`simulated` turns an asynchronous test into one in virtual time."""
+    begin = asyncio.get_running_loop().time()
+    await asyncio.sleep(1000)
+    assert asyncio.get_running_loop().time() - begin >= 1000
+
+
+def test_the_decorator_names_the_failing_seed() -> None:
+    """A failure under `simulated` carries a note with the seed that shows it."""
+
+    @simulated(seeds=10, first=4)
+    async def fails() -> None:
+        await asyncio.sleep(2)
+        raise LookupError
+
+    with pytest.raises(LookupError) as caught:
+        fails()
+    assert caught.value.__notes__ == ["in virtual time, seed 4, t=2.000000"]
+
+
+TRACE_PROGRAM = """
+import asyncio
+from shardline.local.sim import Simulation
+
+async def worker(sim, queue, names):
+    while True:
+        name = await queue.get()
+        names.add(name)
+        await asyncio.sleep(sim.main_host.random.random())
+        sim.note(name)
+
+async def main(sim):
+    queue = asyncio.Queue()
+    try:
+        async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+            for number in range(5):
+                group.create_task(worker(sim, queue, set()))
+            while True:
+                queue.put_nowait(str(sim.random.random()))
+                await asyncio.sleep(sim.random.random() / 5)
+    except TimeoutError:
+        pass
+
+for seed in range(3):
+    with Simulation(seed) as sim:
+        sim.run(main)
+        print(sim.trace)
+"""
+
+
+def test_one_seed_is_one_trace_in_every_process() -> None:
+    """Equal seeds give equal traces in two processes with different hash seeds, and different seeds differ (I22)."""
+    traces = [
+        subprocess.run(
+            [sys.executable, "-c", TRACE_PROGRAM],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        for hash_seed in ("1", "2")
+    ]
+    assert traces[0] == traces[1]
+    assert len(set(traces[0])) == 3
