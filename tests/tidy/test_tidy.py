@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FUNCTION_LINES_MAX = 70
-NOT_OURS = {".venv", "out", "dist", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+NOT_OURS = {".venv", "out", "dist", "__pycache__", ".hypothesis"} | {
+    f".{tool}_cache" for tool in ("mypy", "ruff", "pytest", "import_linter")
+}
 PYTHON_FOLDERS = (*PACKAGES, "tools", "bench", "examples", "tests")
 
 # Calls that bypass the Runtime port: banned in cores, drivers and adapters; "edge" modules are where they come from.
