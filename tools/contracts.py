@@ -44,7 +44,7 @@ class CoresContract(Contract):
         """Print each offence and the way out."""
         for offence in check.metadata["offences"]:
             output.print_error(f"- {offence}")
-        output.print_error("A core decides, it does no I/O. If the file is no core, say so in [tool.shardline.rings].")
+        output.print_error("A core does no I/O. Is the file none? Name it in the table of rings in pyproject.toml.")
 
     def _is_core(self, module: str, rings: dict[str, tuple[str, str]]) -> bool:
         parts = module.split(".")
