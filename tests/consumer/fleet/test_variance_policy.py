@@ -124,7 +124,7 @@ def test_settings_out_of_range_are_refused(field: str, value: float) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 300), st.integers(0, 500), st.integers(0, 2**32), st.booleans())
-def test_every_lease_finds_a_live_worker_once(workers: int, leases: int, seed: int, even: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis.
+def test_every_lease_finds_a_live_worker_once(workers: int, leases: int, seed: int, even: bool) -> None:
     """All unassigned leases are assigned, each once, to live workers, and no worker passes twice its share."""
     random = Random(seed)
     ids = [f"w{i:03}" for i in range(workers)]
