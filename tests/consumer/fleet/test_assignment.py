@@ -25,7 +25,7 @@ def manager(**settings: object) -> AssignmentManager:
 
 def row(key: str, owner: str | None, counter: int = 1, **more: object) -> ObservedLease:
     """Return a scanned row."""
-    return ObservedLease(key, owner, more.pop("checkpoint_owner", None), counter, **more)  # type: ignore[arg-type]  # As above.
+    return ObservedLease(key, owner, more.pop("checkpoint_owner", None), counter, **more)  # type: ignore[arg-type]  # Keywords pass through as above.
 
 
 def test_an_unassigned_lease_is_assigned_in_the_first_run() -> None:
