@@ -23,7 +23,7 @@ FUNCTION_LINES_MAX = 70
 NOT_OURS = {".venv", "out", "dist", "__pycache__", ".hypothesis"} | {
     f".{tool}_cache" for tool in ("mypy", "ruff", "pytest", "import_linter")
 }
-PYTHON_FOLDERS = (*PACKAGES, "tools", "bench", "examples", "tests")
+CORE_TEST_AREAS = {"common", "producer", "consumer", "lambda_"}
 
 # Calls that bypass the Runtime port: banned in cores, drivers and adapters; "edge" modules are where they come from.
 BANNED_CALLS = (
@@ -243,6 +243,19 @@ def test_tests_state_and_prove_a_fact() -> None:
     ]
     assert [f"{path.name}:{node.lineno}" for path, node in tests if not ast.get_docstring(node)] == []
     assert [f"{path.name}:{node.lineno}" for path, node in tests if not asserts_something(node)] == []
+
+
+def test_core_tests_neither_sleep_nor_mock() -> None:
+    """The areas of core tests import no mock and call no `time.sleep`: cores are fed, and their effects compared."""
+    found: list[str] = []
+    for path in python_files():
+        if not path.is_relative_to(ROOT / "tests") or path.relative_to(ROOT / "tests").parts[0] not in CORE_TEST_AREAS:
+            continue
+        tree = ast.parse(path.read_text())
+        mocks = [name for name in imported_names(tree).values() if re.match(r"(unittest\.)?mock\b", name)]
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in mocks]
+        found += [f"{path.relative_to(ROOT)}:{call}" for call in banned_calls(tree, ((r"time\.sleep", "a sleep"),))]
+    assert found == []
 
 
 def test_test_files_have_unique_names() -> None:
