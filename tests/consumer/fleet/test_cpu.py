@@ -76,6 +76,7 @@ def test_nothing_measured_is_a_failed_sample() -> None:
 def test_ten_samples_are_kept() -> None:
     """The oldest sample goes first."""
     sampler = CpuSampler()
+    samples: list[float] = []
     for second in range(12):
         sampler.on_reading(Reading(second * second / 200.0, 1.0), float(second))
         samples = sampler.report()

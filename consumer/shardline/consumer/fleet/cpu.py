@@ -1,7 +1,7 @@
 """Processor load for the worker-metrics row: parsers of what the kernel and ECS show, and the samples kept of it.
 
-Sources as the KCL chooses them (`kcl.md` 4.1): ECS task metadata, cgroup v2, cgroup v1, /proc/stat. The parsers take text
-that a driver read; a reading is (processor seconds used, processors allowed), and the load is the use between two
+Sources as the KCL chooses them (`kcl.md` 4.1): ECS task metadata, cgroup v2, cgroup v1, /proc/stat. The parsers take
+text that a driver read; a reading is (processor seconds used, processors allowed), and the load is the use between two
 readings over the wall time between them, in percent of what is allowed.
 
 Invariants: a source that cannot be read yields a failed sample (-1), never an exception or a made-up load; at most 300

@@ -1,8 +1,9 @@
 """The start-up decision (`kcl.md` 4.5): which tables this fleet lives in, and which algorithms it runs.
 
 The driver gathers `Evidence` (descriptions and consistent reads), `decide` answers with a `Plan` or refuses. Writing
-a non-lease item into the lease table of a live 2.x fleet breaks it, and creating a coordinator table beside a single-table
-fleet gives it two leaders; so nothing here ever asks for a legacy table, and doubt is an error that names the choices.
+a non-lease item into the lease table of a live 2.x fleet breaks it, and creating a coordinator table beside a
+single-table fleet gives it two leaders; so nothing here ever asks for a legacy table, and doubt is an error that
+names the choices.
 
 Invariants: a client version found in the table is never overwritten by another one (3X_WITH_ROLLBACK stays); in
 CLIENT_VERSION_INIT no non-lease item is written at all.
