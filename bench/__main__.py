@@ -1,0 +1,118 @@
+"""`make bench`: CPU microseconds per user record, ours and the peers' side by side, as ratios to the peer.
+
+    python -m bench [--only TEXT ...] [--repetitions N] [--list]
+
+Prints a table for people, and writes out/bench.json: `rows` (work, bytes, who, wire, tls, us_per_user_record: the
+median of the repetitions, `us_min` and `us_max`) and the machine they are from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.harness import Case
+
+ROOT = Path(__file__).resolve().parent.parent
+# Each piece of work is compared with the first of these that does it.
+PEERS = ("boto3 put_records", "boto3 + aws-kinesis-agg", "aws-kinesis-agg")
+
+
+def cases() -> list[Case]:
+    """Return every case of the `cases_*` files, grouped by work, size, wire and TLS."""
+    files = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
+    found: list[Case] = [case for name in files for case in importlib.import_module(f"bench.{name}").CASES]
+    return sorted(found, key=lambda case: (case.work, case.bytes, case.tls))
+
+
+def measured_apart(case: Case) -> float:
+    """Return microseconds of CPU per user record, measured once in a process of its own."""
+    command = [sys.executable, "-m", "bench", "--measure", case.name]
+    run = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
+    return float(run.stdout.split()[-1])
+
+
+def rows_of(group: list[Case], repetitions: int) -> list[dict[str, object]]:
+    """Measure one piece of work: the cases take turns, and each row holds the median."""
+    values: dict[str, list[float]] = {case.name: [] for case in group}
+    for _ in range(repetitions):
+        for case in group:
+            values[case.name].append(measured_apart(case))
+    return [
+        {
+            "work": case.work,
+            "bytes": case.bytes,
+            "who": case.who,
+            "wire": case.wire,
+            "tls": case.tls,
+            "us_per_user_record": round(statistics.median(values[case.name]), 4),
+            "us_min": round(min(values[case.name]), 4),
+            "us_max": round(max(values[case.name]), 4),
+        }
+        for case in group
+    ]
+
+
+def show(rows: list[dict[str, object]]) -> None:
+    """Print the rows of one piece of work, each with its ratio to the peer."""
+    micros = {str(row["who"]): float(str(row["us_per_user_record"])) for row in rows}
+    peer = next((who for who in PEERS if who in micros), None)
+    for row in rows:
+        wire = f"{row['wire'] or ''}{' tls' if row['tls'] else ''}"
+        us = float(str(row["us_per_user_record"]))
+        ratio = f"{micros[peer] / us:6.2f} x {peer}" if peer and us else ""
+        print(f"{row['work']:8} {row['bytes']:>6} B  {row['who']:24} {wire:9} {us:9.3f} us  {ratio}", flush=True)
+
+
+def machine() -> dict[str, object]:
+    """Return what the figures depend on."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processors": os.cpu_count(),
+    }
+
+
+def main() -> int:
+    """Run the benches that were asked for; return the exit status."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="only cases whose name contains TEXT")
+    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="medians of N (1 to 99; default 5)")
+    parser.add_argument("--list", action="store_true", help="print the cases' names and stop")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if not 1 <= options.repetitions <= 99:
+        parser.error(f"--repetitions {options.repetitions}: 1 to 99 allowed")
+    if options.measure:
+        (case,) = [case for case in cases() if case.name == options.measure]
+        print(case.measure() * 1e6)
+        return 0
+    chosen = [case for case in cases() if any(text in case.name for text in options.only)]
+    if not chosen:
+        parser.error(f"--only {' '.join(options.only)}: no case has such a name (see --list)")
+    if options.list:
+        print("\n".join(case.name for case in chosen))
+        return 0
+    rows: list[dict[str, object]] = []
+    for _, group in groupby(chosen, key=lambda case: (case.work, case.bytes, case.tls)):
+        rows += (new := rows_of(list(group), options.repetitions))
+        show(new)
+    (ROOT / "out").mkdir(exist_ok=True)
+    report = {"rows": rows, "repetitions": options.repetitions, **machine()}
+    (ROOT / "out" / "bench.json").write_text(json.dumps(report) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
