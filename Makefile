@@ -7,7 +7,7 @@
 # To add a target: name the stamp it needs, add it to .PHONY, give it a `##` line for `make help`:
 #       .PHONY: sim
 #       sim: $(VENV)/.check  ## Simulate fleets: ARGS="--seeds 100".
-#       	$(BIN)/python tests/sim $(ARGS)
+#       	$(BIN)/python -m tests.sim $(ARGS)
 
 PYTHON ?= python3
 VENV := .venv
@@ -61,6 +61,10 @@ lock: $(VENV)/.uv  ## Resolve the dependencies anew: ARGS="--upgrade" for newer 
 .PHONY: demo
 demo: $(VENV)/.demo  ## Producers, a fleet, a kill, a reshard; nothing lost: ARGS="--seconds 30 --json".
 	$(BIN)/shardline demo $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.bench  ## CPU per user record, beside the peers: ARGS="--only encode/100 --repetitions 9".
+	$(BIN)/python -m bench $(ARGS)
 
 # ---- test and check -------------------------------------------------------------------------------------------------
 # The core tests: quick, no process, no network. `slow` marks what belongs to `make test` only.

@@ -6,6 +6,7 @@ from functools import partial
 
 from aws_kinesis_agg.aggregator import RecordAggregator
 from aws_kinesis_agg.deaggregator import iter_deaggregate_records
+
 from bench.harness import AGGREGATE_BYTES_MAX, Case, cpu_seconds, user_records
 
 RECORD_COUNTS = {100: 40_000, 1_000: 10_000}
