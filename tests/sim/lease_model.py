@@ -3,10 +3,10 @@
 One lease row, two workers, a network that delays, reorders and loses requests and replies, ticks of time. The rules
 are those of the design's decision table: renew, take and checkpoint conditional on `leaseCounter`; an unknown outcome
 settled by a consistent read (mine and c+1: applied, credited from the earliest unresolved send; mine and c: not yet;
-else lost); validity counted from the send of a write known to be applied. `Rules` can break each of them, one at a time.
+else lost); validity counted from the send of a write known to be applied. `Rules` can break each, one at a time.
 
 The model is finite without a limit on time: counters are kept relative to the row's (0 equal, -1 one behind, down to
--3 for all that is further), epochs as current or stale, ages up to just past the lease duration. Checked in every state:
+-3 for all that is further), epochs as current or stale, ages up to just past the lease duration. Checked in each state:
 
 * I4a: a checkpoint is applied only in the ownership epoch it was sent in.
 * I4b: the stored checkpoint never decreases.
