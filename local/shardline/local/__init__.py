@@ -6,11 +6,37 @@ Nothing is imported until it is used (`shardline.common._lazy`). To export a nam
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from shardline.common._lazy import exports
 
-# Exported name -> module of this package.
-_EXPORTS: dict[str, str] = {}
+if TYPE_CHECKING:
+    from shardline.local.doors.kinesis import InProcessKinesis
+    from shardline.local.doors.lease_store import MemoryLeaseStore
+    from shardline.local.doors.services import LocalServices
+    from shardline.local.state.core import KinesisState
+    from shardline.local.state.options import KinesisOptions
+    from shardline.local.tables.core import LeaseTables, TableOptions
 
-__all__: list[str] = []
+# Exported name -> module of this package.
+_EXPORTS: dict[str, str] = {
+    "InProcessKinesis": "doors.kinesis",
+    "KinesisOptions": "state.options",
+    "KinesisState": "state.core",
+    "LeaseTables": "tables.core",
+    "LocalServices": "doors.services",
+    "MemoryLeaseStore": "doors.lease_store",
+    "TableOptions": "tables.core",
+}
+
+__all__ = [
+    "InProcessKinesis",
+    "KinesisOptions",
+    "KinesisState",
+    "LeaseTables",
+    "LocalServices",
+    "MemoryLeaseStore",
+    "TableOptions",
+]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS, extra="local")

@@ -1,0 +1,202 @@
+"""One table: items with their recent past, a scan order, global secondary indexes, statuses in time."""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right, insort
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import md5
+from typing import TYPE_CHECKING, Any
+
+from shardline.common.limits import DYNAMODB_ITEM_BYTES_MAX
+from shardline.common.ports.lease_store import Absent, Equals, Exists, IndexDescription, TableDescription
+from shardline.local.tables.values import equal, frozen, item_bytes, type_name, wrong
+
+if TYPE_CHECKING:
+    from shardline.common.ports.lease_store import Condition, IndexSpec, Item, Key, TableSpec, Update, Value
+
+__all__ = ["Table", "holds", "updated"]
+
+_SEGMENT_SPACE = 2**32
+
+
+def holds(condition: Condition, item: Item | None) -> bool:
+    """Say whether every clause holds for an item (None: no item)."""
+    present = item or {}
+    for clause in condition:
+        name = clause.attribute
+        if isinstance(clause, Absent):
+            good = name not in present
+        elif isinstance(clause, Exists):
+            good = name in present
+        else:
+            assert isinstance(clause, Equals)
+            good = name in present and equal(present[name], clause.value)
+        if not good:
+            return False
+    return True
+
+
+def updated(item: Item | None, key: Key, update: Update) -> dict[str, Value]:
+    """Return the item after an update; a missing item starts as its key alone."""
+    touched = [*update.set, *update.remove, *update.add]
+    if len(set(touched)) != len(touched):
+        raise wrong("Invalid UpdateExpression: Two document paths overlap with each other.")
+    if key.attribute in touched:
+        raise wrong(f"Cannot update attribute {key.attribute}. This attribute is part of the key.")
+    after: dict[str, Any] = dict(item) if item is not None else {key.attribute: key.value}
+    for name, value in update.set.items():
+        after[name] = frozen(value)
+    for name in update.remove:
+        after.pop(name, None)
+    for name, amount in update.add.items():
+        before = after.get(name, 0)
+        if type_name(before) != "N":
+            raise wrong("An operand in the update expression has an incorrect data type.")
+        after[name] = frozen(before + amount)
+    return after
+
+
+@dataclass(slots=True)
+class _Row:
+    """An item and what it was before; versions are (epoch seconds, item or None), newest last."""
+
+    versions: list[tuple[float, Item | None]]
+
+    @property
+    def now(self) -> Item | None:
+        return self.versions[-1][1]
+
+    def at(self, moment_s: float) -> Item | None:
+        """Return the item as it stood at a moment (None before it was made)."""
+        index = bisect_right(self.versions, moment_s, key=lambda v: v[0])
+        return self.versions[index - 1][1] if index else None
+
+
+@dataclass(slots=True)
+class Table:
+    """A table with one string hash key; `history_s` is how far stale reads can look back."""
+
+    spec: TableSpec
+    arn: str
+    ready_s: float
+    history_s: float
+    indexes: dict[str, tuple[IndexSpec, float]] = field(default_factory=dict)
+    gone_s: float = float("inf")
+    point_in_time_recovery: bool = False
+    _rows: dict[str, _Row] = field(default_factory=dict)
+    _order: list[tuple[int, str]] = field(default_factory=list)
+
+    # --- statuses ---
+
+    def status(self, now: float) -> str:
+        """Return CREATING, UPDATING, DELETING or ACTIVE."""
+        if self.gone_s != float("inf"):
+            return "DELETING"
+        if now < self.ready_s:
+            return "CREATING"
+        return "UPDATING" if any(now < ready for _, ready in self.indexes.values()) else "ACTIVE"
+
+    def describe(self, now: float) -> TableDescription:
+        """Return the table as DescribeTable tells of it."""
+        indexes = (
+            IndexDescription(n, "ACTIVE" if now >= ready else "CREATING") for n, (_, ready) in self.indexes.items()
+        )
+        return TableDescription(
+            name=self.spec.name,
+            arn=self.arn,
+            status=self.status(now),
+            key_attributes=(self.spec.key_attribute,),
+            indexes=tuple(indexes),
+            read_capacity=self.spec.read_capacity,
+            write_capacity=self.spec.write_capacity,
+            deletion_protection=self.spec.deletion_protection,
+        )
+
+    # --- items ---
+
+    def check_key(self, attribute: str, value: object) -> str:
+        """Return the hash key's value; raise for another key schema."""
+        if attribute != self.spec.key_attribute or not isinstance(value, str) or not value:
+            raise wrong("The provided key element does not match the schema.")
+        return value
+
+    def current(self, key: str) -> Item | None:
+        """Return the item as it stands, as stored (the caller must not change it)."""
+        row = self._rows.get(key)
+        return row.now if row is not None else None
+
+    def get(self, key: str, moment_s: float | None) -> Item | None:
+        """Return a copy of the item, now or as it stood at a moment."""
+        row = self._rows.get(key)
+        if row is None:
+            return None
+        return _copied(row.now if moment_s is None else row.at(moment_s))
+
+    def check_item(self, item: Item) -> dict[str, Value]:
+        """Return the item to store; raise for a wrong key, index key or size."""
+        self.check_key(self.spec.key_attribute, item.get(self.spec.key_attribute))
+        for spec, _ in self.indexes.values():
+            for name in (spec.hash_attribute, spec.range_attribute):
+                if name in item and not (isinstance(item[name], str) and item[name]):
+                    raise wrong(f"One or more parameter values were invalid: index key {name} must be a string.")
+        stored = {name: frozen(value) for name, value in item.items()}
+        if item_bytes(stored) > DYNAMODB_ITEM_BYTES_MAX:
+            raise wrong("Item size has exceeded the maximum allowed size")
+        return stored
+
+    def store(self, key: str, item: Item | None, now: float) -> None:
+        """Replace the item (None deletes it), keeping what stale reads may still need."""
+        row = self._rows.get(key)
+        if row is None:
+            if item is None:
+                return
+            row = self._rows[key] = _Row([])
+            insort(self._order, (_place(key), key))
+        row.versions.append((now, item))
+        keep_from = bisect_right(row.versions, now - self.history_s, key=lambda v: v[0]) - 1
+        if keep_from > 0:
+            del row.versions[:keep_from]
+
+    def scan(self, moment_s: float | None, start: str | None, segment: int, segments: int) -> list[Item]:
+        """Return copies of a segment's items after the key `start`, in the table's own (hash) order."""
+        low = (segment * _SEGMENT_SPACE + segments - 1) // segments
+        high = ((segment + 1) * _SEGMENT_SPACE + segments - 1) // segments
+        begin = bisect_right(self._order, (low, ""))
+        if start is not None:
+            begin = max(begin, bisect_right(self._order, (_place(start), start)))
+        found: list[Item] = []
+        for place, key in self._order[begin:]:
+            if place >= high:
+                break
+            item = self.get(key, moment_s)
+            if item is not None:
+                found.append(item)
+        return found
+
+    def query(self, spec: IndexSpec, hash_value: str, moment_s: float | None) -> list[Item]:
+        """Return the keys of an index under one hash value, in order of the range key."""
+        wanted = {spec.hash_attribute, spec.range_attribute, self.spec.key_attribute}
+        found: list[Item] = []
+        for row in self._rows.values():
+            item = row.now if moment_s is None else row.at(moment_s)
+            if item is not None and item.get(spec.hash_attribute) == hash_value and spec.range_attribute in item:
+                found.append({name: item[name] for name in wanted if name in item})
+        return sorted(found, key=lambda i: (str(i[spec.range_attribute]), str(i[self.spec.key_attribute])))
+
+    def __repr__(self) -> str:
+        return f"Table({self.spec.name}, {len(self._rows)} keys)"
+
+
+def _place(key: str) -> int:
+    """Return where a key lies in the scan order: by a hash, as partitions do."""
+    return int.from_bytes(md5(key.encode(), usedforsecurity=False).digest()[:4], "big")
+
+
+def _copied(item: Item | None) -> Item | None:
+    if item is None:
+        return None
+    if any(isinstance(v, Mapping | list) for v in item.values()):
+        return copy.deepcopy(dict(item))
+    return dict(item)
