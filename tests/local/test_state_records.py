@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardline.common.hashing import HASH_KEY_MAX, hash_key
-from shardline.common.limits import GET_RECORDS_BYTES_MAX, MIB
+from shardline.common.hashing import hash_key
+from shardline.common.limits import GET_RECORDS_BYTES_MAX, HASH_KEY_MAX, MIB
 from shardline.common.ports.kinesis import (
     Distribution,
     GetRecordsPage,
@@ -49,7 +49,7 @@ def data(page: GetRecordsPage) -> list[bytes]:
     return [r.data for r in page.records]
 
 
-def refused(code: str) -> pytest.RaisesExc[Refusal]:
+def expect_refusal(code: str) -> pytest.RaisesExc[Refusal]:
     return pytest.RaisesExc(Refusal, check=lambda r: r.code == code)
 
 
@@ -146,7 +146,7 @@ def test_a_wrong_start_is_refused(start: StartAt) -> None:
     """A missing or foreign number, and a missing or future time, are InvalidArgumentException."""
     state = made()
     put(state, b"x")
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.get_shard_iterator(ORDERS, FIRST, start, now=NOW)
 
 
@@ -154,7 +154,7 @@ def test_numbers_of_another_shard_are_refused() -> None:
     """A sequence number of a sibling shard does not start an iterator."""
     state = made(2)
     outcome = state.put_records(ORDERS, [PutEntry(b"", "k", str(HASH_KEY_MAX))], now=NOW)[0]
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.get_shard_iterator(ORDERS, FIRST, StartAt(StartKind.AT_SEQUENCE_NUMBER, outcome.sequence_number), now=NOW)
 
 
@@ -166,7 +166,7 @@ def test_iterators_expire_after_their_lifetime_and_may_be_used_again_before() ->
     assert (
         data(state.get_records(iterator, now=NOW + 300)) == data(state.get_records(iterator, now=NOW + 300)) == [b"x"]
     )
-    with refused("ExpiredIteratorException"):
+    with expect_refusal("ExpiredIteratorException"):
         state.get_records(iterator, now=NOW + 300.1)
 
 
@@ -176,9 +176,9 @@ def test_garbage_iterators_are_refused_as_invalid() -> None:
     good = state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW)
     altered = [good[:i] + ("A" if good[i] != "A" else "B") + good[i + 1 :] for i in range(0, len(good) - 4, 3)]
     for wrong in ["", "x", "AAAA", "ü", good[:-4], *altered]:
-        with refused("InvalidArgumentException"):
+        with expect_refusal("InvalidArgumentException"):
             state.get_records(wrong, now=NOW)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.get_records(good, now=NOW, stream=Stream("other"))
 
 
@@ -187,10 +187,10 @@ def test_an_iterator_of_a_recreated_stream_is_not_found() -> None:
     state = made()
     iterator = state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW)
     state.delete_stream(ORDERS, now=NOW + 1)
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.get_records(iterator, now=NOW + 1)
     state.create_stream("orders", 1, now=NOW + 2)
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.get_records(iterator, now=NOW + 2)
 
 
@@ -239,7 +239,7 @@ def test_a_page_holds_ten_mib_at_most() -> None:
 def test_a_limit_out_of_range_is_refused(limit: int) -> None:
     """GetRecords takes a limit from 1 to 10,000."""
     state = made()
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.get_records(state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW), now=NOW, limit=limit)
 
 
@@ -290,7 +290,7 @@ def test_retention_trims_and_readers_continue_at_the_horizon() -> None:
 def test_a_wrong_request_is_refused_whole(entries: list[PutEntry], code: str) -> None:
     """One wrong entry, or too many or too heavy ones, and nothing of the request is stored."""
     state = made()
-    with refused(code):
+    with expect_refusal(code):
         state.put_records(ORDERS, [PutEntry(b"good", "k"), *entries] if 0 < len(entries) < 500 else entries, now=NOW)
     assert data(read(state)) == []
 
@@ -303,20 +303,20 @@ def test_limits_are_taken_to_the_byte() -> None:
     put(state, bytes(MIB - 256), key="k" * 256)
     state.update_max_record_size(ORDERS, 2048, now=NOW)
     put(state, bytes(2 * MIB - 1))
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         put(state, bytes(2 * MIB))
 
 
 def test_dry_run_stores_nothing() -> None:
     """DryRun answers DryRunOperationException for a good request, the real error for a wrong one, and keeps nothing."""
     state = made()
-    with refused("DryRunOperationException"):
+    with expect_refusal("DryRunOperationException"):
         state.put_records(ORDERS, [PutEntry(b"x", "k")], now=NOW, dry_run=True)
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.put_records(ORDERS, [PutEntry(b"x", "")], now=NOW, dry_run=True)
-    with refused("DryRunOperationException"):
+    with expect_refusal("DryRunOperationException"):
         state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW, dry_run=True)
-    with refused("DryRunOperationException"):
+    with expect_refusal("DryRunOperationException"):
         state.get_records(state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW), now=NOW, dry_run=True)
     assert data(read(state)) == []
 
@@ -346,7 +346,7 @@ def test_read_throttling_is_five_calls_and_two_mib_a_second() -> None:
     iterator = state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW)
     for _ in range(5):
         state.get_records(iterator, now=NOW)
-    with refused("ProvisionedThroughputExceededException"):
+    with expect_refusal("ProvisionedThroughputExceededException"):
         state.get_records(iterator, now=NOW)
     state.get_records(iterator, now=NOW + 1)
 
@@ -359,7 +359,7 @@ def test_ten_mib_in_one_answer_are_followed_by_five_seconds_of_refusals() -> Non
     state.options = KinesisOptions(limits=Limits.SERVICE)
     iterator = state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW)
     state.get_records(iterator, now=NOW)
-    with refused("ProvisionedThroughputExceededException"):
+    with expect_refusal("ProvisionedThroughputExceededException"):
         state.get_records(iterator, now=NOW + 4.9)
     state.get_records(iterator, now=NOW + 5)
 
@@ -369,7 +369,7 @@ def test_iterators_are_limited_to_five_a_second() -> None:
     state = made(limits=Limits.SERVICE)
     for _ in range(5):
         state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW)
-    with refused("ProvisionedThroughputExceededException"):
+    with expect_refusal("ProvisionedThroughputExceededException"):
         state.get_shard_iterator(ORDERS, FIRST, HORIZON, now=NOW)
 
 
@@ -390,7 +390,7 @@ def test_auto_streams_spread_records_and_drop_their_keys() -> None:
     assert {o.shard_id for o in outcomes} == {f"shardId-{i:012d}" for i in range(4)}
     assert {r.partition_key for r in read(state).records} == {None}
     state.set_distribution(ORDERS, Distribution.USER_PARTITION_KEY, now=NOW)
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.put_records(ORDERS, [PutEntry(b"x", None)], now=NOW)
     placed = state.put_records(ORDERS, [PutEntry(b"x", "same")] * 5, now=NOW)
     assert len({o.shard_id for o in placed}) == 1

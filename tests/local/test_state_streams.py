@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from shardline.common.hashing import HASH_KEY_MAX
+from shardline.common.limits import HASH_KEY_MAX
 from shardline.common.ports.kinesis import (
     Distribution,
     PutEntry,
@@ -38,7 +38,7 @@ def ids(state: KinesisState, now: float, kind: ShardFilterKind, **where: object)
     return [int(s.shard_id[-12:]) for s in state.list_shards(ORDERS, now=now, shard_filter=wanted).shards]
 
 
-def refused(code: str) -> pytest.RaisesExc[Refusal]:
+def expect_refusal(code: str) -> pytest.RaisesExc[Refusal]:
     return pytest.RaisesExc(Refusal, check=lambda r: r.code == code)
 
 
@@ -92,7 +92,7 @@ def test_update_shard_count_beyond_twice_or_below_half_is_refused() -> None:
     """The target lies from half to twice the open shards."""
     state = made(4)
     for target in (0, 1, 9):
-        with refused("InvalidArgumentException"):
+        with expect_refusal("InvalidArgumentException"):
             state.update_shard_count(ORDERS, target, now=NOW + 1)
 
 
@@ -117,7 +117,7 @@ def test_reshards_within_one_second_keep_child_numbers_above_parents() -> None:
 @pytest.mark.parametrize("key", ["0", "1", str(HASH_KEY_MAX), str(HASH_KEY_MAX + 1), "-1", "x", ""])
 def test_a_split_outside_the_range_is_refused(key: str) -> None:
     """The new starting hash key lies strictly inside the shard."""
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         made().split_shard(ORDERS, "shardId-000000000000", key, now=NOW + 1)
 
 
@@ -125,9 +125,9 @@ def test_split_or_merge_of_a_closed_shard_is_refused() -> None:
     """A shard that was split or merged cannot be split or merged again."""
     state = made(2)
     state.split_shard(ORDERS, "shardId-000000000000", str(2**100), now=NOW + 1)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.split_shard(ORDERS, "shardId-000000000000", str(2**99), now=NOW + 2)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.merge_shards(ORDERS, "shardId-000000000000", "shardId-000000000001", now=NOW + 2)
 
 
@@ -135,16 +135,16 @@ def test_merge_of_shards_that_are_no_neighbours_is_refused() -> None:
     """Only an adjacent pair, the lower one first, can be merged."""
     state = made(3)
     for pair in [(0, 2), (1, 0), (1, 1)]:
-        with refused("InvalidArgumentException"):
+        with expect_refusal("InvalidArgumentException"):
             state.merge_shards(ORDERS, *(f"shardId-{i:012d}" for i in pair), now=NOW + 1)
 
 
 def test_unknown_shards_and_streams_are_not_found() -> None:
     """Unknown names are ResourceNotFoundException, deleting an unknown stream included, and nothing more."""
     state = made()
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.split_shard(ORDERS, "shardId-000000000009", MIDDLE, now=NOW + 1)
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.delete_stream(Stream("other"), now=NOW + 1)
     state.create_stream("other", 1, now=NOW + 2)
     assert state.resolve(Stream("other"), NOW + 3).status == "ACTIVE"
@@ -155,7 +155,7 @@ def test_an_arn_names_the_stream_and_a_foreign_arn_does_not() -> None:
     state = made()
     arn = state.resolve(ORDERS, NOW).arn
     assert state.resolve(Stream.of(arn), NOW).name == "orders"
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.resolve(Stream.of(arn.replace("us-east-1", "eu-west-1")), NOW)
 
 
@@ -164,9 +164,9 @@ def test_states_take_their_time() -> None:
     events: list[StateEvent] = []
     state = KinesisState(KinesisOptions(creating_s=10, updating_s=5, deleting_s=3), events.append)
     state.create_stream("orders", 1, now=NOW)
-    with refused("ResourceInUseException"):
+    with expect_refusal("ResourceInUseException"):
         state.split_shard(ORDERS, "shardId-000000000000", MIDDLE, now=NOW + 1)
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.put_records(ORDERS, [PutEntry(b"", "k")], now=NOW + 9)
     assert state.next_wakeup() == NOW + 10
     state.split_shard(ORDERS, "shardId-000000000000", MIDDLE, now=NOW + 11)
@@ -175,7 +175,7 @@ def test_states_take_their_time() -> None:
     state.delete_stream(ORDERS, now=NOW + 20)
     state.delete_stream(ORDERS, now=NOW + 21)
     assert state.resolve(ORDERS, NOW + 22).status == "DELETING"
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.resolve(ORDERS, NOW + 23)
     seen = [(e.status, e.at_s - NOW) for e in events if isinstance(e, StreamStatus)]
     assert seen == [("CREATING", 0), ("ACTIVE", 10), ("UPDATING", 11), ("ACTIVE", 16), ("DELETING", 20), ("GONE", 23)]
@@ -214,11 +214,11 @@ def test_shard_filters_choose_as_documented() -> None:
     assert ids(state, late, kinds.AFTER_SHARD_ID, shard_id="shardId-000000000002") == [3, 4]
     assert ids(state, late, kinds.AT_TIMESTAMP, timestamp_s=NOW - 1000) == [0]
     for kind in (kinds.AT_TIMESTAMP, kinds.FROM_TIMESTAMP, kinds.AFTER_SHARD_ID):
-        with refused("InvalidArgumentException"):
+        with expect_refusal("InvalidArgumentException"):
             ids(state, late, kind)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         ids(state, late, kinds.AT_TIMESTAMP, timestamp_s=late + 1)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         ids(state, late, kinds.AFTER_SHARD_ID, shard_id="nonsense")
 
 
@@ -241,7 +241,7 @@ def test_closed_shards_disappear_once_their_records_are_trimmed() -> None:
     assert len(state.list_shards(ORDERS, now=NOW + day).shards) == 3
     assert [s.shard_id[-1] for s in state.list_shards(ORDERS, now=NOW + day + 11).shards] == ["1", "2"]
     assert ids(state, NOW + day + 11, ShardFilterKind.AT_TRIM_HORIZON) == [1, 2]
-    with refused("ResourceNotFoundException"):
+    with expect_refusal("ResourceNotFoundException"):
         state.get_shard_iterator(ORDERS, "shardId-000000000000", StartAt(StartKind.LATEST), now=NOW + day + 11)
 
 
@@ -257,17 +257,17 @@ def test_pages_follow_by_token_alone_and_expire() -> None:
     assert [*seen, *(s.shard_id[-1] for s in page.shards)] == list("01234")
     token = state.list_shards(ORDERS, now=NOW).next_token
     assert token is not None
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.list_shards(ORDERS, now=NOW, next_token=token)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.list_shards(None, now=NOW, next_token="A" + token[1:])
-    with refused("ExpiredNextTokenException"):
+    with expect_refusal("ExpiredNextTokenException"):
         state.list_shards(None, now=NOW + 301, next_token=token)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.list_shards(None, now=NOW)
     state.delete_stream(ORDERS, now=NOW + 1)
     state.create_stream("orders", 1, now=NOW + 2)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.list_shards(None, now=NOW + 3, next_token=token)
 
 
@@ -276,7 +276,7 @@ def test_exclusive_start_and_max_results_page_too() -> None:
     state = made(5)
     page = state.list_shards(ORDERS, now=NOW, exclusive_start="shardId-000000000001", results_max=2)
     assert [s.shard_id[-1] for s in page.shards] == ["2", "3"]
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.list_shards(ORDERS, now=NOW, results_max=10_001)
 
 
@@ -289,40 +289,40 @@ def test_list_streams_pages_by_name() -> None:
     assert [s.name for s in page.streams] == ["a", "b"]
     assert [s.name for s in state.list_streams(now=NOW, next_token=page.next_token).streams] == ["c"]
     assert [s.name for s in state.list_streams(now=NOW, after="a").streams] == ["b", "c"]
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.list_streams(now=NOW, limit=0)
     shard_token = made(3, list_shards_page_max=1).list_shards(ORDERS, now=NOW).next_token
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.list_streams(now=NOW, next_token=shard_token)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.list_shards(None, now=NOW, next_token=page.next_token)
 
 
 @pytest.mark.parametrize("name", ["", "a" * 129, "with space", "ü", "a/b"])
 def test_a_name_that_aws_would_refuse_is_refused(name: str) -> None:
     """Stream names have 1 to 128 characters of a-zA-Z0-9_.- and no other."""
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         KinesisState().create_stream(name, 1, now=NOW)
 
 
 def test_create_stream_refuses_what_the_service_refuses() -> None:
     """A name in use, no shards, too many shards, AUTO on a provisioned stream, a record size out of range."""
     state = made(3, open_shards_max=4)
-    with refused("ResourceInUseException"):
+    with expect_refusal("ResourceInUseException"):
         state.create_stream("orders", 1, now=NOW)
-    with refused("LimitExceededException"):
+    with expect_refusal("LimitExceededException"):
         state.create_stream("b", 2, now=NOW)
     for count in (None, 0, 5):
-        with refused("ValidationException"):
+        with expect_refusal("ValidationException"):
             state.create_stream("b", count, now=NOW)
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.create_stream("b", 1, now=NOW, distribution=Distribution.AUTO)
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.create_stream("b", 1, now=NOW, record_kib_max=10_241)
     state.split_shard(ORDERS, "shardId-000000000000", str(2**100), now=NOW)
-    with refused("LimitExceededException"):
+    with expect_refusal("LimitExceededException"):
         state.split_shard(ORDERS, "shardId-000000000001", str(2**126 + 2**125), now=NOW)
-    with refused("LimitExceededException"):
+    with expect_refusal("LimitExceededException"):
         state.update_shard_count(ORDERS, 5, now=NOW)
 
 
@@ -330,16 +330,16 @@ def test_on_demand_streams_scale_by_themselves_only() -> None:
     """An on-demand stream starts with four shards, refuses resharding calls, and is scaled by the service."""
     state = KinesisState()
     state.create_stream("orders", on_demand=True, now=NOW)
-    with refused("ValidationException"):
+    with expect_refusal("ValidationException"):
         state.split_shard(ORDERS, "shardId-000000000000", "5", now=NOW)
     state.scale_on_demand(ORDERS, 6, now=NOW)
     assert len(state.resolve(ORDERS, NOW).open) == 6
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.scale_on_demand(ORDERS, 0, now=NOW)
     state.set_distribution(ORDERS, Distribution.AUTO, now=NOW)
     state.update_stream_mode(ORDERS, on_demand=False, now=NOW)
     assert state.resolve(ORDERS, NOW).distribution is Distribution.USER_PARTITION_KEY
-    with refused("InvalidArgumentException"):
+    with expect_refusal("InvalidArgumentException"):
         state.set_distribution(ORDERS, Distribution.AUTO, now=NOW)
 
 
@@ -348,7 +348,7 @@ def test_retention_moves_in_its_range_and_direction() -> None:
     state = made()
     state.change_retention(ORDERS, 48, increase=True, now=NOW)
     for hours, increase in [(24, True), (72, False), (23, False), (8761, True)]:
-        with refused("InvalidArgumentException"):
+        with expect_refusal("InvalidArgumentException"):
             state.change_retention(ORDERS, hours, increase=increase, now=NOW)
     state.change_retention(ORDERS, 24, increase=False, now=NOW)
     assert state.resolve(ORDERS, NOW).retention_hours == 24
@@ -360,7 +360,7 @@ def test_tags_are_kept_up_to_fifty() -> None:
     state.create_stream("orders", 1, now=NOW, tags={"team": "a"})
     state.set_tags(ORDERS, {f"k{i}": "" for i in range(49)}, now=NOW)
     for tags in ({"one more": ""}, {"": "x"}, {"k": "v" * 257}):
-        with refused("InvalidArgumentException"):
+        with expect_refusal("InvalidArgumentException"):
             state.set_tags(ORDERS, tags, now=NOW)
     state.remove_tags(ORDERS, ["team", "unknown"], now=NOW)
     assert len(state.resolve(ORDERS, NOW).tags) == 49
@@ -373,11 +373,11 @@ def test_control_calls_are_limited_only_when_asked() -> None:
         free.list_streams(now=NOW)
     for _ in range(5):
         strict.list_streams(now=NOW + 200)
-    with refused("LimitExceededException"):
+    with expect_refusal("LimitExceededException"):
         strict.list_streams(now=NOW + 200)
     for _ in range(10):
         strict.update_shard_count(ORDERS, 1, now=NOW + 300)
-    with refused("LimitExceededException"):
+    with expect_refusal("LimitExceededException"):
         strict.update_shard_count(ORDERS, 1, now=NOW + 301)
 
 
@@ -385,7 +385,7 @@ def test_options_out_of_range_are_refused() -> None:
     """Options name the setting that is out of range."""
     for wrong in ({"creating_s": -1.0}, {"account_id": "1"}, {"open_shards_max": 0}, {"heartbeat_s": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            KinesisOptions(**wrong)  # type: ignore[arg-type]  # Wrong on purpose.
+            KinesisOptions(**wrong)
 
 
 def test_reprs_tell_what_there_is() -> None:

@@ -7,7 +7,7 @@ neither. `null` mode numbers records and stores none.
 from __future__ import annotations
 
 from hashlib import md5
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shardline.common.errors import InvalidInput
 from shardline.common.hashing import parse_explicit_hash_key
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DataPlane"]
 
+_DIGITS_MAX: Final = 129  # API: 0|([1-9]\d{0,128})
 _THROTTLED = "ProvisionedThroughputExceededException"
 
 
@@ -139,7 +140,7 @@ class DataPlane(Listing):
         text = start.sequence_number
         if text is None:
             raise invalid(f"Must either specify (1) type (2) a StartingSequenceNumber for {start.kind}.")
-        number = int(text) if text.isascii() and text.isdigit() and len(text) <= 129 else -1  # noqa: PLR2004 - API.
+        number = int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else -1
         if number != 0 and not shard.numbering.owns(number):
             raise invalid(
                 f"StartingSequenceNumber used in GetShardIterator on shard {shard.shard_id} is invalid because it did "
