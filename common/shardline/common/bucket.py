@@ -1,6 +1,7 @@
 """A token bucket as a pure value of time: `(now, amount) -> wait`; large amounts run up a debt instead of blocking.
 
-Invariant: over any span of t seconds at most `rate_per_s` x t + `capacity` + one amount leaves the bucket.
+Invariants: over any span of t seconds at most `rate_per_s` x (t + 1 us) + `capacity` + one amount leaves the bucket;
+who waits `wait_s` may then take, whatever rounding does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from math import isfinite
 from shardline.common.errors import InvalidInput
 
 __all__ = ["TokenBucket"]
+
+# A shorter wait is none. Added to a large `now` it would be rounded away, and its caller would spin without ever
+# reaching the moment (for ever, where time is virtual); what is taken early is owed, so it does not add up.
+_WAIT_S_MIN = 1e-6
 
 
 class TokenBucket:
@@ -37,7 +42,8 @@ class TokenBucket:
         An amount above the capacity may be taken when the bucket is full, and drives it into debt.
         """
         missing = min(amount, self.capacity) - self.level(now)
-        return max(0.0, missing / self.rate_per_s)
+        wait = missing / self.rate_per_s
+        return wait if wait >= _WAIT_S_MIN else 0.0
 
     def take(self, now: float, amount: float) -> None:
         """Take `amount`, into debt if need be; ask `wait_s` first where the rate must hold."""
