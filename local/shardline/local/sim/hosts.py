@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from shardline.local.sim.loop import VirtualHandle, VirtualLoop
 
-__all__ = ["HOST", "Host", "Power"]
+__all__ = ["EPOCH_S", "HOST", "Host", "Power"]
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from shardline.local.sim.hosts import HOST, Host
+from shardline.local.sim.hosts import EPOCH_S, HOST, Host
 from shardline.local.sim.loop import VirtualLoop
 from shardline.local.sim.runtime import SimRuntime
 
@@ -53,6 +53,11 @@ class Simulation:
     def now(self) -> float:
         """The simulation's time in seconds from 0."""
         return self.loop.now
+
+    @property
+    def wall_s(self) -> float:
+        """The true time of day in epoch seconds, which the services go by."""
+        return EPOCH_S + self.loop.now
 
     def host(self, name: str) -> Host:
         """Return a new machine; a crashed one's name may be used again (restart with the same identity)."""
