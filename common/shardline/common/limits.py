@@ -3,7 +3,11 @@
 "Guide" is the Amazon Kinesis Data Streams Developer Guide (quotas and limits), "API" its API reference.
 """
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False  # Written out: importing `typing` would cost a Lambda more than this file.
+if TYPE_CHECKING:
+    from typing import Final
 
 KIB: Final = 1024
 MIB: Final = 1024 * 1024
