@@ -385,7 +385,7 @@ def test_options_out_of_range_are_refused() -> None:
     """Options name the setting that is out of range."""
     for wrong in ({"creating_s": -1.0}, {"account_id": "1"}, {"open_shards_max": 0}, {"heartbeat_s": float("nan")}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            KinesisOptions(**wrong)
+            KinesisOptions(**wrong)  # pyright: ignore[reportArgumentType]  # the wrong values are the point.
 
 
 def test_reprs_tell_what_there_is() -> None:

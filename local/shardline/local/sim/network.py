@@ -163,7 +163,8 @@ class Network:
     def set_faults(self, service: Service, faults: Faults) -> None:
         """Let a service misbehave as `faults` says from now on."""
         self._faults[service] = faults
-        total, bands = 0.0, []
+        total = 0.0
+        bands: list[tuple[float, Fault]] = []
         for fault, share in faults.shares():
             if share:
                 total += share
@@ -237,7 +238,7 @@ class Network:
         if way is not None:
             return Fault.REPLY_LOST if way is Cut.REPLIES else Fault.REQUEST_LOST
         if self._outages.get(sender.service, 0.0) > self.loop.now:
-            return Fault.ERROR_BEFORE if self._random.random() < 0.8 else Fault.REQUEST_LOST  # noqa: PLR2004 - a mix.
+            return Fault.ERROR_BEFORE if self._random.random() < 0.8 else Fault.REQUEST_LOST  # noqa: PLR2004 - a mix of both ends.
         stormy = self._storms.get(sender.service, 0.0) > self.loop.now
         if stormy and self._random.random() < 0.8:  # noqa: PLR2004 - as `storm` says.
             return Fault.THROTTLED

@@ -38,8 +38,8 @@ class Consumer:
     created_s: float
     ready_s: float
     gone_s: float = float("inf")
-    tags: dict[str, str] = field(default_factory=dict)
-    subscriptions: dict[str, Subscription] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict[str, str])
+    subscriptions: dict[str, Subscription] = field(default_factory=dict[str, "Subscription"])
 
     def status(self, now: float) -> str:
         """Return CREATING, ACTIVE or DELETING."""

@@ -117,7 +117,14 @@ class ConditionFailed(NamedTuple):
 
 
 StateEvent: TypeAlias = (
-    "RecordStored | RecordRefused | RecordsRead | RecordsTrimmed | ShardOpened | ShardClosed | StreamStatus"
-    " | ItemApplied | ConditionFailed"
+    RecordStored
+    | RecordRefused
+    | RecordsRead
+    | RecordsTrimmed
+    | ShardOpened
+    | ShardClosed
+    | StreamStatus
+    | ItemApplied
+    | ConditionFailed
 )
-Sink: TypeAlias = Callable[["StateEvent"], None]
+Sink: TypeAlias = Callable[[StateEvent], None]

@@ -82,11 +82,11 @@ class Table:
     arn: str
     ready_s: float
     history_s: float
-    indexes: dict[str, tuple[IndexSpec, float]] = field(default_factory=dict)
+    indexes: dict[str, tuple[IndexSpec, float]] = field(default_factory=dict[str, tuple["IndexSpec", float]])
     gone_s: float = float("inf")
     point_in_time_recovery: bool = False
-    _rows: dict[str, _Row] = field(default_factory=dict)
-    _order: list[tuple[int, str]] = field(default_factory=list)
+    _rows: dict[str, _Row] = field(default_factory=dict[str, "_Row"])
+    _order: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
     # --- statuses ---
 
