@@ -35,6 +35,7 @@ __all__ = [
     "Ambiguous",
     "BufferFull",
     "Closed",
+    "CredentialsRefused",
     "DecodeFailure",
     "Denied",
     "EncodeFailure",
@@ -144,6 +145,15 @@ class Denied(NotApplied):
         super().__init__(code, message)
         self.action = action
         self.resource = resource
+
+
+class CredentialsRefused(Denied):
+    """The request could not be signed, or its signature was refused: nobody looked at its contents.
+
+    Retryable, because credentials are renewed behind our back; the adapter has already tried once with newer ones.
+    """
+
+    retryable = True
 
 
 class NotFound(NotApplied):
