@@ -69,14 +69,19 @@ def test_sdist_holds_what_the_tests_need(built: Path) -> None:
 
 
 def test_installed_wheel_works_without_dependencies(built: Path, tmp_path: Path) -> None:
-    """In a bare environment the wheel installs alone, and all five packages import from it, not from the sources."""
+    """In a bare environment the wheel installs alone, and deaggregation works from it, not from the sources."""
     venv.create(tmp_path / "bare", with_pip=True)
     python = str(tmp_path / "bare" / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "--no-index", str(only(built, "*.whl"))]
     subprocess.run(install, check=True, capture_output=True, cwd=tmp_path, timeout=240)
-    code = "import shardline.common, shardline.producer, shardline.consumer, shardline.local, shardline.cli"
+    code = (
+        "import shardline.common, shardline.producer, shardline.consumer, shardline.local, shardline.cli\n"
+        "from shardline.common.deaggregation import deaggregate\n"
+        "assert [record.data for record in deaggregate(b'payload', 'key')] == [b'payload']\n"
+        "print(*shardline.__path__)"
+    )
     run = subprocess.run(
-        [python, "-I", "-c", f"{code}; print(*shardline.__path__)"],
+        [python, "-I", "-c", code],
         check=True,
         capture_output=True,
         text=True,
