@@ -77,7 +77,7 @@ def record(
 
 
 @cache
-def _message_class() -> Any:  # noqa: ANN401 - the class is made at run time.
+def _message_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="kpl.proto", package="kpl", syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto
     tag, rec, agg = (file.message_type.add(name=name) for name in ("Tag", "Record", "AggregatedRecord"))
@@ -114,7 +114,7 @@ def oracle_encode(rows: Iterable[Row]) -> bytes:
     return blob(message.SerializeToString())
 
 
-def _has_known_number(message: Any, numbers: int) -> bool:  # noqa: ANN401 - as above.
+def _has_known_number(message: Any, numbers: int) -> bool:
     return any(found.field_number <= numbers for found in unknown_fields.UnknownFieldSet(message))
 
 
@@ -159,7 +159,7 @@ def oracle_verdict(data: bytes) -> list[Row] | str:
     return [_row(rec, keys, hash_keys) for rec in records] if good else "malformed"
 
 
-def _row(rec: Any, keys: Any, hash_keys: Any) -> Row:  # noqa: ANN401 - as above.
+def _row(rec: Any, keys: Any, hash_keys: Any) -> Row:
     hashed = rec.HasField("explicit_hash_key_index")
     return Row(
         keys[rec.partition_key_index].decode(),
