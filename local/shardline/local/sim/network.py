@@ -166,7 +166,8 @@ class Network:
     def set_faults(self, service: Service, faults: Faults) -> None:
         """Let a service misbehave as `faults` says from now on."""
         self._faults[service] = faults
-        total, bands = 0.0, []
+        total = 0.0
+        bands: list[tuple[float, Fault]] = []
         for fault, share in faults.shares():
             if share:
                 total += share
