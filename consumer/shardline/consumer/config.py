@@ -1,0 +1,158 @@
+"""The worker's configuration: frozen, keyword-only, validated on construction, grouped; every knob has a default.
+
+Raises `InvalidInput` naming the field and its allowed range; nothing is sent before a configuration is whole.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+from typing import TYPE_CHECKING, Final
+
+from shardline.common.backoff import Backoff
+from shardline.common.errors import InvalidInput
+from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX
+from shardline.consumer.leases.times import LeaseTimes
+from shardline.consumer.retrieval.polling import PollingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "TableConfig", "WorkerConfig"]
+
+_TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
+_LEASES_MAX_DEFAULT: Final = 2**31 - 1
+_WORKER_ID_LENGTH_MAX: Final = 256
+_RESERVED_IDS: Final = ("Leader", "Migration3.0", "TableMigration3.5")
+
+
+class Fleet(StrEnum):
+    """Which fleet this worker joins (`kcl.md` 4.5): decided at start, or said by the operator."""
+
+    AUTO = "auto"
+    KCL2 = "kcl2"
+    KCL3 = "kcl3"
+
+
+def _seconds(name: str, value: float, low: float, high: float) -> None:
+    if not (isfinite(value) and low <= value <= high):
+        raise InvalidInput(name, f"from {low:g} to {high:g} seconds", str(value))
+
+
+def _count(name: str, value: int, low: int, high: int = 2**31 - 1) -> None:
+    if isinstance(value, bool) or not low <= value <= high:
+        raise InvalidInput(name, f"from {low} to {high}", str(value))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableConfig:
+    """How the lease table is made where it does not exist; nothing of it changes an existing table.
+
+    On demand unless both capacities are given. `name` None means the application's name.
+    """
+
+    name: str | None = None
+    read_capacity: int | None = None
+    write_capacity: int | None = None
+    point_in_time_recovery: bool = True
+    deletion_protection: bool = True
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    create_timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not _TABLE_NAME.fullmatch(self.name):
+            raise InvalidInput("table.name", "3 to 255 characters of a-z A-Z 0-9 _ . -")
+        if (self.read_capacity is None) != (self.write_capacity is None):
+            raise InvalidInput("table.read_capacity and write_capacity", "given together or not at all")
+        for name, value in (("table.read_capacity", self.read_capacity), ("table.write_capacity", self.write_capacity)):
+            if value is not None:
+                _count(name, value, 1)
+        _seconds("table.create_timeout_s", self.create_timeout_s, 1, 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseConfig:
+    """Leases: `failover_s` and `call_timeout_s` (at most a third of it; None: that third, 3 s at most) and limits.
+
+    A worker's fail-over time must equal its fleet's, Java workers included: the leader judges everybody by its own.
+    """
+
+    failover_s: float = 10.0
+    call_timeout_s: float | None = None
+    leases_max: int = _LEASES_MAX_DEFAULT
+    steal_max: int = 1
+    parent_poll_s: float = 10.0
+    audit_s: float = 120.0
+    audit_confirmations: int = 3
+    clean_up: bool = True
+    clean_up_s: float = 60.0
+    fleet: Fleet = Fleet.AUTO
+    hand_off_timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        LeaseTimes(failover_s=self.failover_s, call_timeout_s=self.call_timeout_s)
+        _count("leases_max", self.leases_max, 1)
+        _count("steal_max", self.steal_max, 1)
+        _count("audit_confirmations", self.audit_confirmations, 1)
+        _seconds("parent_poll_s", self.parent_poll_s, 0.1, 3600)
+        _seconds("audit_s", self.audit_s, 1, 86_400)
+        _seconds("clean_up_s", self.clean_up_s, 1, 86_400)
+        _seconds("hand_off_timeout_s", self.hand_off_timeout_s, 0.1, 86_400)
+
+    @property
+    def times(self) -> LeaseTimes:
+        """The clockwork that follows from the fail-over time."""
+        return LeaseTimes(failover_s=self.failover_s, call_timeout_s=self.call_timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryConfig:
+    """Delivery to handlers.
+
+    `checkpoint_s` bounds how old the stored checkpoint may be while records are processed (None: it goes with the next
+    renewal, within a third of the fail-over time, at no extra write); `checkpoint_records` asks for one at once after
+    so many user records. A failed handler is called again with `retry` back-off, and holds its shard meanwhile. A batch
+    holds about `batch_records` user records at most (an aggregate is not torn). `drop_misplaced` is the KCL's rule:
+    user records outside the shard's hash range are dropped, and counted, instead of delivered.
+    """
+
+    checkpoint_s: float | None = None
+    checkpoint_records: int | None = None
+    retry: Backoff = field(default_factory=lambda: Backoff(first_s=0.2, max_s=30.0, floor=0.5))
+    handler_timeout_s: float = 300.0
+    stop_timeout_s: float = 30.0
+    max_sub_records: int = AGGREGATE_SUB_RECORDS_MAX
+    batch_records: int = 10_000
+    drop_misplaced: bool = False
+
+    def __post_init__(self) -> None:
+        if self.checkpoint_s is not None:
+            _seconds("checkpoint_s", self.checkpoint_s, 0.05, 86_400)
+        if self.checkpoint_records is not None:
+            _count("checkpoint_records", self.checkpoint_records, 1)
+        _seconds("handler_timeout_s", self.handler_timeout_s, 0.1, 86_400 * 7)
+        _seconds("stop_timeout_s", self.stop_timeout_s, 0, 86_400)
+        _count("max_sub_records", self.max_sub_records, 1)
+        _count("batch_records", self.batch_records, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """Everything a worker can be told; `worker_id` None makes one that is unique (host, process, random)."""
+
+    worker_id: str | None = None
+    table: TableConfig = field(default_factory=TableConfig)
+    leases: LeaseConfig = field(default_factory=LeaseConfig)
+    polling: PollingSettings = field(default_factory=PollingSettings)
+    delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+
+    def __post_init__(self) -> None:
+        worker_id = self.worker_id
+        if worker_id is None:
+            return
+        reserved = worker_id in _RESERVED_IDS or worker_id.startswith("shardId-")
+        if reserved or not 1 <= len(worker_id) <= _WORKER_ID_LENGTH_MAX:
+            allowed = f"1 to {_WORKER_ID_LENGTH_MAX} characters, no shard id, none of {', '.join(_RESERVED_IDS)}"
+            raise InvalidInput("worker_id", allowed)

@@ -1,0 +1,257 @@
+"""What a handler gets: records with everything known about them, in batches; and how a handler is described.
+
+Invariants: records of one shard come in order, one batch at a time; records are made while iterating, so that a batch
+costs little until it is read; `repr` shows lengths and positions, never payloads or keys.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from itertools import chain, islice, repeat
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from shardline.common.errors import InvalidInput
+from shardline.common.records import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from shardline.common.deaggregation import UserRecords
+
+__all__ = ["Batch", "Handler", "HandlerSpec", "Origin", "Piece", "Record"]
+
+Handler: TypeAlias = "Callable[[Any], Any]"
+"""A function of one `Record`, or of one `Batch`; asynchronous, or blocking (then it runs on a thread)."""
+
+
+class Origin(NamedTuple):
+    """The Kinesis record that user records came in; `token` is the fencing token of the lease they were read under."""
+
+    stream: str
+    shard_id: str
+    sequence_number: str
+    number: int
+    arrival_time_s: float
+    token: int
+
+
+class Record:
+    """One user record.
+
+    `data`, `partition_key` and `explicit_hash_key` (None where none was given) are the producer's; `headers` are the
+    aggregate's tags; `misplaced` says that the hash key lies outside the shard.
+    """
+
+    __slots__ = (
+        "_origin",
+        "data",
+        "explicit_hash_key",
+        "headers",
+        "misplaced",
+        "partition_key",
+        "sub_sequence_number",
+    )
+
+    def __init__(
+        self,
+        origin: Origin,
+        data: bytes,
+        partition_key: str | None,
+        explicit_hash_key: str | None,
+        sub_sequence_number: int,
+        misplaced: bool,  # noqa: FBT001 - positional, since `map` makes the records.
+        headers: Mapping[str, str],
+    ) -> None:
+        self._origin = origin
+        self.data = data
+        self.partition_key = partition_key
+        self.explicit_hash_key = explicit_hash_key
+        self.sub_sequence_number = sub_sequence_number
+        self.misplaced = misplaced
+        self.headers = headers
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+        return self._origin.stream
+
+    @property
+    def shard_id(self) -> str:
+        """The shard's id."""
+        return self._origin.shard_id
+
+    @property
+    def sequence_number(self) -> str:
+        """The Kinesis record's sequence number; records of one aggregate share it."""
+        return self._origin.sequence_number
+
+    @property
+    def arrival_time_s(self) -> float:
+        """When the stream took the Kinesis record, in epoch seconds, by the service's clock (approximate)."""
+        return self._origin.arrival_time_s
+
+    @property
+    def token(self) -> int:
+        """The fencing token: strictly increasing per shard from owner to owner; a sink can refuse a lower one."""
+        return self._origin.token
+
+    @property
+    def position(self) -> Position:
+        """The record's place in its shard."""
+        return Position(self._origin.number, self.sub_sequence_number)
+
+    @property
+    def id(self) -> str:
+        """A name for this record that is the same at every delivery: ``stream/shard/sequence/sub-sequence``."""
+        origin = self._origin
+        return f"{origin.stream}/{origin.shard_id}/{origin.sequence_number}/{self.sub_sequence_number}"
+
+    def __repr__(self) -> str:
+        key = "no key" if self.partition_key is None else f"key of {len(self.partition_key)}"
+        return f"Record({self.shard_id} {self.position}, {len(self.data)} bytes, {key})"
+
+
+class Piece(NamedTuple):
+    """The user records of one Kinesis record (of `size` bytes) that are still to be delivered: those from `skip` on."""
+
+    origin: Origin
+    records: UserRecords
+    skip: int
+    size: int
+
+    @property
+    def pending(self) -> int:
+        """How many records are still to be delivered."""
+        return max(0, len(self.records) - self.skip)
+
+    @property
+    def last(self) -> Position:
+        """The position of the last user record."""
+        return Position(self.origin.number, max(0, len(self.records) - 1))
+
+    def make(self) -> Iterator[Record]:
+        """Make the records."""
+        records = self.records
+        if records.aggregated:
+            made: Iterator[Record] = map(Record, repeat(self.origin), *records.columns())
+        else:
+            made = (
+                Record(self.origin, one.data, one.partition_key, one.explicit_hash_key, 0, one.misplaced, one.headers)
+                for one in records
+            )
+        return islice(made, self.skip, None) if self.skip else made
+
+
+class Batch:
+    """Consecutive user records of one shard, in order; iterate as often as needed (each time they are made anew)."""
+
+    __slots__ = ("_drop_misplaced", "_pieces", "millis_behind_latest", "shard_id", "stream", "token")
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        *,
+        stream: str,
+        shard_id: str,
+        token: int,
+        millis_behind_latest: int | None = None,
+        drop_misplaced: bool = False,
+    ) -> None:
+        self._pieces = tuple(pieces)
+        self._drop_misplaced = drop_misplaced
+        self.stream = stream
+        self.shard_id = shard_id
+        self.token = token
+        self.millis_behind_latest = millis_behind_latest
+
+    def __iter__(self) -> Iterator[Record]:
+        made = chain.from_iterable(piece.make() for piece in self._pieces)
+        return (one for one in made if not one.misplaced) if self._drop_misplaced else made
+
+    def __len__(self) -> int:
+        """Return how many records iterating gives (with dropping, an upper bound)."""
+        return sum(piece.pending for piece in self._pieces)
+
+    @property
+    def last(self) -> Position:
+        """The position of the last record."""
+        return self._pieces[-1].last
+
+    @property
+    def first(self) -> Position:
+        """The position of the first record."""
+        piece = self._pieces[0]
+        return Position(piece.origin.number, piece.skip)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the Kinesis records' data that the batch came in."""
+        return sum(piece.size for piece in self._pieces)
+
+    @property
+    def kinesis_records(self) -> int:
+        """How many Kinesis records the batch came in."""
+        return len(self._pieces)
+
+    def notes(self) -> dict[str, int]:
+        """Return what is worth counting, by code: ``misplaced``, ``malformed``, ``checksum``, ``key-length``."""
+        found: dict[str, int] = {}
+        for piece in self._pieces:
+            if piece.records.reason is not None:
+                found["malformed"] = found.get("malformed", 0) + 1
+            for code, number in piece.records.notes().items():
+                found[code] = found.get(code, 0) + number
+        return found
+
+    def after(self, position: Position) -> Batch:
+        """Return the rest of the batch above `position`; empty when it is all done."""
+        rest = [
+            piece if piece.origin.number > position.sequence_number else _above(piece, position)
+            for piece in self._pieces
+            if piece.last > position
+        ]
+        return Batch(
+            rest,
+            stream=self.stream,
+            shard_id=self.shard_id,
+            token=self.token,
+            millis_behind_latest=self.millis_behind_latest,
+            drop_misplaced=self._drop_misplaced,
+        )
+
+    def __repr__(self) -> str:
+        return f"Batch({self.shard_id}, {len(self)} records)"
+
+
+def _above(piece: Piece, position: Position) -> Piece:
+    return piece._replace(skip=max(piece.skip, position.sub_sequence_number + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSpec:
+    """A registered handler: what it takes, and whether it blocks."""
+
+    function: Handler
+    takes_batch: bool
+    blocking: bool
+
+    @property
+    def call(self) -> Callable[[Any], Awaitable[None]]:
+        """The asynchronous handler as a function that returns an awaitable."""
+        return self.function
+
+    @classmethod
+    def of(cls, function: Handler, *, batch: bool) -> HandlerSpec:
+        """Describe a handler; raises `InvalidInput` for something that cannot be called with one argument."""
+        if not callable(function):
+            raise InvalidInput("handler", "a function of one record or batch", type(function).__name__)
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError:
+            raise InvalidInput("handler", "a function of one argument") from None
+        except ValueError:
+            pass  # A built-in without a signature: calling it will tell.
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's own coroutine method is looked for.
+        asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+        return cls(function, batch, not asynchronous)

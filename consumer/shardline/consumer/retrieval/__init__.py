@@ -1,0 +1,1 @@
+"""Retrieval's cores: polling (and later enhanced fan-out), deaggregation of what was read."""

@@ -1,0 +1,241 @@
+"""One shard's polling as a core: which call comes next, when, and from which position.
+
+Invariants: a page is read only while there is room for it; calls stay within the shard's 5 reads and 2 MiB per second;
+an expired or lost iterator is replaced by one after the last record *fetched in this tenure*, or at the stored
+checkpoint when there is none: never at the application's start position again (F15); an empty page is never the end of
+a shard (F14), and the end is only believed when its children are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Final
+
+from shardline.common.backoff import Backoff
+from shardline.common.bucket import TokenBucket
+from shardline.common.errors import InvalidInput
+from shardline.common.limits import (
+    GET_RECORDS_LIMIT_MAX,
+    SHARD_READ_BYTES_PER_S,
+    SHARD_READS_PER_S,
+)
+from shardline.common.ports.kinesis import StartAt, StartKind
+from shardline.common.records import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from shardline.common.ports.kinesis import GetRecordsPage
+    from shardline.common.records import KinesisRecord
+
+__all__ = ["FetchIterator", "FetchRecords", "PollingSettings", "ShardPolling", "starting_at"]
+
+
+_IDLE_S_MIN: Final = 1 / SHARD_READS_PER_S
+_IDLE_S_MAX: Final = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollingSettings:
+    """How a shard is polled; raises `InvalidInput` for values out of range.
+
+    `idle_s` is the pause at the head of the stream after a page with records, `idle_s_max` the one it grows to while
+    pages stay empty; behind the head pages follow each other as fast as the shard's limits allow. At most
+    `prefetch_records` and `prefetch_bytes` wait for the handler per shard (one page may exceed them).
+    """
+
+    idle_s: float = 0.25
+    idle_s_max: float = 1.0
+    page_records: int = GET_RECORDS_LIMIT_MAX
+    prefetch_records: int = 30_000
+    prefetch_bytes: int = 8 * 1024 * 1024
+    reads_per_s: float = float(SHARD_READS_PER_S)
+    bytes_per_s: float = float(SHARD_READ_BYTES_PER_S)
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.idle_s) and _IDLE_S_MIN <= self.idle_s <= _IDLE_S_MAX):
+            raise InvalidInput("idle_s", "from 0.2 to 3600 seconds (five reads per second and shard)", str(self.idle_s))
+        if not (isfinite(self.idle_s_max) and self.idle_s <= self.idle_s_max <= _IDLE_S_MAX):
+            raise InvalidInput("idle_s_max", "from idle_s to 3600 seconds", str(self.idle_s_max))
+        if not 1 <= self.page_records <= GET_RECORDS_LIMIT_MAX:
+            raise InvalidInput("page_records", f"from 1 to {GET_RECORDS_LIMIT_MAX}", str(self.page_records))
+        if self.prefetch_records < 1 or self.prefetch_bytes < 1:
+            raise InvalidInput("prefetch_records and prefetch_bytes", "1 or more")
+        if not (isfinite(self.reads_per_s) and 0 < self.reads_per_s <= SHARD_READS_PER_S):
+            raise InvalidInput("reads_per_s", f"above 0, at most {SHARD_READS_PER_S}", str(self.reads_per_s))
+        if not (isfinite(self.bytes_per_s) and 0 < self.bytes_per_s <= SHARD_READ_BYTES_PER_S):
+            raise InvalidInput("bytes_per_s", f"above 0, at most {SHARD_READ_BYTES_PER_S}", str(self.bytes_per_s))
+        if not (isfinite(self.timeout_s) and self.timeout_s > 0):
+            raise InvalidInput("timeout_s", "a finite number of seconds above 0", str(self.timeout_s))
+
+
+@dataclass(frozen=True, slots=True)
+class FetchIterator:
+    """Ask for an iterator at `start`."""
+
+    start: StartAt
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRecords:
+    """Ask for a page."""
+
+    iterator: str
+    limit: int
+
+
+def starting_at(checkpoint: Position, *, pin_s: float | None, timestamp_s: float | None) -> StartAt:
+    """Return where to read from for a stored checkpoint.
+
+    A sequence number is read again (its aggregate may be half done; what is done is filtered out). LATEST with a pin
+    starts at the pin. AT_TIMESTAMP needs the configured time, which the table does not hold; without one the shard is
+    read from the trim horizon, so that nothing is skipped.
+    """
+    if checkpoint == LATEST and pin_s is not None:
+        return StartAt(StartKind.AT_TIMESTAMP, timestamp_s=pin_s)
+    if checkpoint == LATEST:
+        return StartAt(StartKind.LATEST)
+    if checkpoint == AT_TIMESTAMP and timestamp_s is not None:
+        return StartAt(StartKind.AT_TIMESTAMP, timestamp_s=timestamp_s)
+    if checkpoint in (TRIM_HORIZON, AT_TIMESTAMP):
+        return StartAt(StartKind.TRIM_HORIZON)
+    assert checkpoint != SHARD_END, "a finished shard is not read"
+    return StartAt(StartKind.AT_SEQUENCE_NUMBER, sequence_number=str(checkpoint.sequence_number))
+
+
+class ShardPolling:
+    """Decides the calls of one shard; the driver performs them and reports."""
+
+    __slots__ = (
+        "_backoff",
+        "_bytes",
+        "_bytes_waiting",
+        "_failures",
+        "_idle_s",
+        "_iterator",
+        "_last",
+        "_next_at",
+        "_random",
+        "_reads",
+        "_records_waiting",
+        "_settings",
+        "_start",
+        "ended",
+        "millis_behind_latest",
+    )
+
+    def __init__(self, start: StartAt, settings: PollingSettings, random: Random, now: float) -> None:
+        self._settings = settings
+        self._random = random
+        self._reads = TokenBucket(settings.reads_per_s, settings.reads_per_s, now)
+        self._bytes = TokenBucket(settings.bytes_per_s, settings.bytes_per_s, now)
+        self._backoff = Backoff(first_s=settings.idle_s, max_s=max(10.0, settings.idle_s_max), floor=0.5)
+        self._bytes_waiting = 0
+        self._records_waiting = 0
+        self.millis_behind_latest: int | None = None
+        self._restart(start, now)
+
+    def _restart(self, start: StartAt, now: float) -> None:
+        self._start = start
+        self._last: str | None = None
+        self._iterator: str | None = None
+        self._failures = 0
+        self._idle_s = self._settings.idle_s
+        self._next_at = now
+        self.ended = False
+
+    def seek(self, start: StartAt, now: float) -> None:
+        """Read on from another position; what waits for the handler is the driver's to drop."""
+        self._restart(start, now)
+
+    # --- what to do --------------------------------------------------------------------------------------------------
+
+    def next_call(self, now: float) -> FetchIterator | FetchRecords | None:
+        """Return the call to make now; None while nothing is due, there is no room, or the shard has ended."""
+        due = self.next_wakeup(now)
+        if due is None or due > now:
+            return None
+        if self._iterator is None:
+            return FetchIterator(self._position())
+        self._reads.take(now, 1)
+        return FetchRecords(self._iterator, self._settings.page_records)
+
+    def next_wakeup(self, now: float) -> float | None:
+        """Return when a call is due; None after the end, and while what was read still waits for the handler."""
+        if self.ended or self._is_full():
+            return None
+        if self._iterator is None:
+            return self._next_at
+        wait = max(self._reads.wait_s(now, 1), self._bytes.wait_s(now, 1))
+        return max(self._next_at, now + wait) if wait else self._next_at
+
+    def _is_full(self) -> bool:
+        settings = self._settings
+        return self._records_waiting >= settings.prefetch_records or self._bytes_waiting >= settings.prefetch_bytes
+
+    def _position(self) -> StartAt:
+        if self._last is None:
+            return self._start
+        return StartAt(StartKind.AFTER_SEQUENCE_NUMBER, sequence_number=self._last)
+
+    # --- what came back ----------------------------------------------------------------------------------------------
+
+    def on_iterator(self, iterator: str, now: float) -> None:
+        """Take a new iterator."""
+        self._iterator = iterator
+        self._next_at = now
+        # `_failures` stays: an iterator that comes back and expires at once, again and again, must not make a hot loop.
+
+    def on_page(self, page: GetRecordsPage, now: float) -> int:
+        """Take a page and return its bytes; the driver keeps the records until `on_consumed`."""
+        records: Sequence[KinesisRecord] = page.records
+        size = sum([len(record.data) for record in records])
+        self._failures = 0
+        self._bytes.take(now, size)
+        self._bytes_waiting += size
+        self._records_waiting += len(records)
+        self.millis_behind_latest = page.millis_behind_latest
+        if records:
+            self._last = records[-1].sequence_number
+        self._iterator = page.next_iterator
+        if page.next_iterator is None:
+            self.ended = True
+        else:
+            self._pace(found=bool(records), behind=page.millis_behind_latest or 0, now=now)
+        return size
+
+    def on_consumed(self, records: int, size: int) -> None:
+        """Take note that the handler is done with records of a page: there is room again."""
+        self._records_waiting -= records
+        self._bytes_waiting -= size
+
+    def on_iterator_lost(self, now: float) -> None:
+        """Take note that the iterator expired or was refused: the next one starts after what was fetched."""
+        self._iterator = None
+        if self._failures:
+            self.on_failed(now)
+        else:
+            self._failures = 1
+            self._next_at = now
+
+    def on_failed(self, now: float) -> None:
+        """Take a call that failed or was throttled: the same again, later each time."""
+        self._failures += 1
+        self._next_at = now + self._backoff.delay_s(self._failures, self._random)
+
+    def on_end_refused(self, now: float) -> None:
+        """Take back an end that could not be believed (no children are known yet): ask again, later."""
+        self.ended = False
+        self._iterator = None
+        self.on_failed(now)
+
+    def _pace(self, *, found: bool, behind: int, now: float) -> None:
+        if behind > 0:
+            self._idle_s = self._settings.idle_s
+            self._next_at = now  # Catching up: the shard's limits alone hold us back.
+            return
+        self._idle_s = self._settings.idle_s if found else min(self._idle_s * 2, self._settings.idle_s_max)
+        self._next_at = now + self._idle_s

@@ -1,0 +1,207 @@
+"""Polling one shard: positions, pace, limits, and ends that are believed only when they are true (F14-F16, I16)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardline.common.errors import InvalidInput
+from shardline.common.ports.kinesis import GetRecordsPage, StartAt, StartKind
+from shardline.common.records import AT_TIMESTAMP, LATEST, TRIM_HORIZON, KinesisRecord
+from shardline.consumer.retrieval.polling import (
+    FetchIterator,
+    FetchRecords,
+    PollingSettings,
+    ShardPolling,
+    starting_at,
+)
+
+from tests.consumer.rows import at
+
+HORIZON = StartAt(StartKind.TRIM_HORIZON)
+
+
+def polling(start: StartAt = HORIZON, **settings: float) -> ShardPolling:
+    """Return a shard's polling at time 0 that has its first iterator."""
+    made = ShardPolling(start, PollingSettings(**settings), Random(1), 0.0)  # type: ignore[arg-type]  # Each setting by its name.
+    assert made.next_call(0.0) == FetchIterator(start)
+    made.on_iterator("i0", 0.0)
+    return made
+
+
+def page(*numbers: int, behind: int = 0, size: int = 10, after: str | None = "next") -> GetRecordsPage:
+    """Return a page with records of these sequence numbers."""
+    return GetRecordsPage([KinesisRecord(str(n), b"x" * size, "k", 0.0) for n in numbers], after, behind)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "pin", "time", "expected"),
+    [
+        (at(77, 3), None, None, StartAt(StartKind.AT_SEQUENCE_NUMBER, "77")),
+        (TRIM_HORIZON, None, 5.0, StartAt(StartKind.TRIM_HORIZON)),
+        (LATEST, None, None, StartAt(StartKind.LATEST)),
+        (LATEST, 9.5, None, StartAt(StartKind.AT_TIMESTAMP, timestamp_s=9.5)),
+        (AT_TIMESTAMP, None, 5.0, StartAt(StartKind.AT_TIMESTAMP, timestamp_s=5.0)),
+        (AT_TIMESTAMP, None, None, StartAt(StartKind.TRIM_HORIZON)),
+    ],
+)
+def test_where_reading_starts(checkpoint: object, pin: float | None, time: float | None, expected: StartAt) -> None:
+    """A stored position is read again; LATEST starts at its pin; a time nobody tells any more skips nothing."""
+    assert starting_at(checkpoint, pin_s=pin, timestamp_s=time) == expected  # type: ignore[arg-type]  # Each kind.
+
+
+def test_an_expired_iterator_is_replaced_after_what_was_fetched() -> None:
+    """After records it resumes behind the last one, whatever the start position was."""
+    shard = polling(StartAt(StartKind.LATEST))
+    shard.on_page(page(5, 6), 1.0)
+    shard.on_iterator_lost(2.0)
+    assert shard.next_call(2.0) == FetchIterator(StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "6"))
+
+
+def test_an_iterator_that_expires_before_any_record_starts_at_the_checkpoint_again() -> None:
+    """Nothing fetched yet: the stored checkpoint is the place, never the application's start."""
+    start = StartAt(StartKind.AT_SEQUENCE_NUMBER, "3")
+    shard = polling(start)
+    shard.on_page(page(), 1.0)
+    shard.on_iterator_lost(2.0)
+    assert shard.next_call(2.0) == FetchIterator(start)
+
+
+def test_an_iterator_that_is_refused_again_and_again_is_no_hot_loop() -> None:
+    """The second loss without a page between waits."""
+    shard = polling()
+    shard.on_iterator_lost(1.0)
+    assert shard.next_wakeup(1.0) == 1.0
+    shard.on_iterator("i1", 1.0)
+    shard.on_iterator_lost(1.0)
+    wakeup = shard.next_wakeup(1.0)
+    assert wakeup is not None
+    assert wakeup > 1.0
+
+
+def test_an_empty_page_is_not_the_end() -> None:
+    """However many empty pages come, the shard is open while an iterator follows."""
+    shard = polling()
+    now = 0.0
+    for _ in range(50):
+        wakeup = shard.next_wakeup(now)
+        assert wakeup is not None
+        now = max(now, wakeup)
+        assert isinstance(shard.next_call(now), FetchRecords)
+        shard.on_page(page(), now)
+    assert not shard.ended
+    assert now == pytest.approx(0.5 + 48.0)
+
+
+def test_the_end_is_a_page_without_an_iterator_and_can_be_taken_back() -> None:
+    """The last page ends the shard; an end that cannot be believed is asked for again from the last record, later."""
+    shard = polling()
+    shard.on_page(page(5, after=None), 1.0)
+    assert (shard.ended, shard.next_call(9.0), shard.next_wakeup(9.0)) == (True, None, None)
+    shard.on_end_refused(1.0)
+    assert shard.next_call(1.0) is None
+    assert shard.next_call(99.0) == FetchIterator(StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "5"))
+
+
+def test_catching_up_reads_on_at_once() -> None:
+    """Behind the head only the shard's limits hold reading back."""
+    shard = polling()
+    shard.on_page(page(1, behind=60_000), 0.0)
+    assert shard.next_wakeup(0.0) == 0.0
+
+
+def test_at_the_head_the_pace_follows_what_is_found() -> None:
+    """A page with records is followed soon, empty ones ever later up to the limit, records again soon."""
+    shard = polling()
+    waits: list[float] = []
+    for numbers in ([1], [], [], [], [2]):
+        shard.on_page(page(*numbers), 100.0)
+        wakeup = shard.next_wakeup(100.0)
+        assert wakeup is not None
+        waits.append(wakeup - 100.0)
+    assert waits == [0.25, 0.5, 1.0, 1.0, 0.25]
+
+
+def test_reading_stops_while_too_much_waits_for_the_handler() -> None:
+    """Back-pressure by records or bytes; consuming makes room."""
+    shard = polling(prefetch_records=2)
+    size = shard.on_page(page(1, 2, behind=5), 0.0)
+    assert shard.next_wakeup(10.0) is None
+    shard.on_consumed(2, size)
+    assert isinstance(shard.next_call(10.0), FetchRecords)
+    narrow = polling(prefetch_bytes=15)
+    narrow.on_page(page(1, 2, behind=5), 0.0)
+    assert narrow.next_call(10.0) is None
+
+
+def test_failures_back_off_with_the_same_iterator() -> None:
+    """A throttled read is repeated later and later, at the same place."""
+    shard = polling()
+    now, waits = 0.0, []
+    for _ in range(8):
+        assert shard.next_call(now) == FetchRecords("i0", 10_000)
+        shard.on_failed(now)
+        wakeup = shard.next_wakeup(now)
+        assert wakeup is not None
+        waits.append(wakeup - now)
+        now = wakeup
+    assert waits == sorted(waits[:6]) + waits[6:]
+    assert max(waits) <= 10.0
+    assert waits[-1] >= 5.0
+
+
+def test_seeking_starts_elsewhere() -> None:
+    """Seek forgets the iterator and the position."""
+    shard = polling()
+    shard.on_page(page(5, after=None), 1.0)
+    start = StartAt(StartKind.AT_TIMESTAMP, timestamp_s=3.0)
+    shard.seek(start, 2.0)
+    assert shard.next_call(2.0) == FetchIterator(start)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3_000_000), st.booleans(), st.floats(0, 0.5)), min_size=1, max_size=60),
+)
+def test_the_shards_limits_hold(pages: list[tuple[int, bool, float]]) -> None:
+    """Over any run: at most 5 reads per second, and 2 MiB per second, each with its burst, whatever comes back."""
+    shard = polling(prefetch_bytes=10**12)
+    now, reads, total, last = 0.0, 0, 0, 0
+    for size, behind, took in pages:
+        wakeup = shard.next_wakeup(now)
+        assert wakeup is not None
+        now = max(now, wakeup)
+        call = shard.next_call(now)
+        if not isinstance(call, FetchRecords):
+            assert call is None  # A rounding of the buckets: due a moment later.
+            now += 1e-6
+            continue
+        assert total <= 2 * 2**20 * (now + 1) + last + 1, "reading ahead of the bytes"
+        reads += 1
+        now += took
+        shard.on_page(page(1, behind=int(behind), size=size), now)
+        total, last = total + size, size
+        assert reads <= 5 * now + 6
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"idle_s": 0.1},
+        {"idle_s": float("nan")},
+        {"idle_s": 2.0, "idle_s_max": 1.0},
+        {"page_records": 0},
+        {"page_records": 10_001},
+        {"prefetch_records": 0},
+        {"prefetch_bytes": 0},
+        {"reads_per_s": 5.1},
+        {"bytes_per_s": 0.0},
+        {"timeout_s": float("inf")},
+    ],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
+    """Each refusal names the setting."""
+    with pytest.raises(InvalidInput, match=next(iter(settings))[:6]):
+        PollingSettings(**settings)  # type: ignore[arg-type]  # Each setting by its name.
