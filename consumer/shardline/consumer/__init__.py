@@ -6,11 +6,44 @@ Nothing is imported until it is used (`shardline.common._lazy`). To export a nam
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from shardline.common._lazy import exports
 
-# Exported name -> module of this package.
-_EXPORTS: dict[str, str] = {}
+if TYPE_CHECKING:
+    from shardline.consumer.config import DeliveryConfig, Fleet, LeaseConfig, TableConfig, WorkerConfig
+    from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.lineage import Start, StartPoint
+    from shardline.consumer.retrieval.polling import PollingSettings
+    from shardline.consumer.worker import Worker
 
-__all__: list[str] = []
+# Exported name -> module of this package.
+_EXPORTS: dict[str, str] = {
+    "Batch": "handler",
+    "DeliveryConfig": "config",
+    "Fleet": "config",
+    "LeaseConfig": "config",
+    "PollingSettings": "retrieval.polling",
+    "Record": "handler",
+    "Start": "lineage",
+    "StartPoint": "lineage",
+    "TableConfig": "config",
+    "Worker": "worker",
+    "WorkerConfig": "config",
+}
+
+__all__ = [
+    "Batch",
+    "DeliveryConfig",
+    "Fleet",
+    "LeaseConfig",
+    "PollingSettings",
+    "Record",
+    "Start",
+    "StartPoint",
+    "TableConfig",
+    "Worker",
+    "WorkerConfig",
+]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS, extra="consumer")

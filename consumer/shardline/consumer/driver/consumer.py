@@ -1,0 +1,198 @@
+"""One shard's consumer in one tenure of its lease: waits for parents, reads, delivers, and finishes the shard.
+
+It follows the table of `shards`; every step is re-entrant, because a crash between any two of them leaves the rest to
+the next owner (F31): children are created before the parent is checkpointed at SHARD_END, each only if missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from shardline.common.errors import ProtocolViolation, ServiceError
+from shardline.common.ports.kinesis import StartKind
+from shardline.common.ports.lease_store import Key
+from shardline.common.records import SHARD_END, Position
+from shardline.consumer.driver.context import supervise
+from shardline.consumer.driver.delivery import Delivery
+from shardline.consumer.driver.reader import Reader, ShardOver
+from shardline.consumer.events import PositionTrimmed, ShardEnded, ShardMoved
+from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
+from shardline.consumer.lineage import blocking_parents
+from shardline.consumer.retrieval.polling import ShardPolling, starting_at
+from shardline.consumer.shards import ShardEvent, ShardLife, ShardState, StopReason
+
+if TYPE_CHECKING:
+    from shardline.common.ports.kinesis import StartAt
+    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.keeper import Keeper
+    from shardline.consumer.driver.reader import Fetched
+    from shardline.consumer.driver.sync import ShardSync
+
+__all__ = ["ShardConsumer"]
+
+
+class ShardConsumer:
+    """Consumes one shard from its stored checkpoint; `run` returns at the shard's end or after `stop`."""
+
+    def __init__(self, context: Context, plan: StreamPlan, keeper: Keeper, sync: ShardSync) -> None:
+        self.life = ShardLife()
+        self.delivery: Delivery | None = None
+        self.reader: Reader | None = None
+        self._context = context
+        self._plan = plan
+        self._keeper = keeper
+        self._sync = sync
+        self._row = keeper.lease.row
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Let the handler call that is running end, and deliver nothing further."""
+        self._stopping.set()
+        if self.delivery is not None:
+            self.delivery.stop()
+
+    def lease_lost(self) -> None:
+        """Note that the lease is gone; the task that runs this consumer is cancelled beside."""
+        self.life.stop(StopReason.LEASE_LOST)
+        if self.delivery is not None:
+            self.delivery.close()
+
+    @property
+    def done(self) -> Position | None:
+        """How far the handler got in this tenure."""
+        return None if self.delivery is None else self.delivery.done
+
+    async def run(self) -> None:
+        """Consume until the shard's end stands in the table, or `stop` was asked for and the handler returned."""
+        if self._row.checkpoint == SHARD_END:
+            self._shut_down(StopReason.SHARD_END)
+            return
+        if not await self._parents_done():
+            self._shut_down(StopReason.REQUESTED)
+            return
+        self._move(ShardEvent.PARENTS_DONE)
+        over = await self._consume()
+        if over is None:
+            self._shut_down(StopReason.REQUESTED)
+            return
+        await self._finish(over)
+        self._shut_down(StopReason.SHARD_END)
+
+    # --- parents -----------------------------------------------------------------------------------------------------
+
+    async def _parents_done(self) -> bool:
+        while not self._stopping.is_set():
+            if not await self._blocking():
+                return True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._context.config.leases.parent_poll_s):
+                    await self._stopping.wait()
+        return False
+
+    async def _blocking(self) -> bool:
+        """Say whether some parent is not finished, or cannot be judged now."""
+        rows: dict[str, LeaseRow | None] = {}
+        for parent in self._row.parents:
+            key = self._row.sibling_key(parent)
+            try:
+                item = await self._context.store.get(
+                    self._context.table,
+                    Key(LEASE_KEY, key),
+                    consistent=True,
+                    timeout_s=self._context.times.timeout_s,
+                )
+            except (ServiceError, ProtocolViolation) as error:
+                self._context.report("lease.parent", error, self._row.key)
+                return True
+            row = None if item is None else read_row(item)
+            if isinstance(row, Quarantined):
+                return True
+            rows[key] = row
+        return bool(blocking_parents(self._row, rows))
+
+    # --- reading and delivering --------------------------------------------------------------------------------------
+
+    async def _consume(self) -> ShardOver | None:
+        context, checkpoint = self._context, self._row.checkpoint
+        start = self._start()
+        polling = ShardPolling(start, context.config.polling, context.runtime.random, context.runtime.monotonic())
+        reader = Reader(context, self._plan, self._row, polling, self._sync)
+        after = None if checkpoint.is_sentinel else checkpoint
+        delivery = Delivery(context, self._plan, self._keeper, after)
+        self.reader, self.delivery = reader, delivery
+        if self._stopping.is_set():
+            delivery.stop()
+        self._move(ShardEvent.INITIALIZED)
+        async with asyncio.TaskGroup() as group:
+            name = f"read {self._row.key}"
+            reading = context.runtime.spawn(group, supervise(context, name, reader.run), name=name)
+            try:
+                return await self._deliver(reader, delivery, start)
+            finally:
+                reading.cancel()
+
+    def _start(self) -> StartAt:
+        start = self._plan.start
+        timestamp_s = None if start is None else start.timestamp_s
+        return starting_at(self._row.checkpoint, pin_s=self._row.latest_pin_s, timestamp_s=timestamp_s)
+
+    async def _deliver(self, reader: Reader, delivery: Delivery, start: StartAt) -> ShardOver | None:
+        unseen = start.kind is StartKind.AT_SEQUENCE_NUMBER
+        while True:
+            got = await self._next(reader)
+            if got is None or isinstance(got, ShardOver):
+                return got
+            if unseen:
+                unseen = False
+                self._check_trimmed(got.page.records[0].sequence_number)
+            if not await delivery.deliver(got.page):
+                return None
+            reader.consumed(got)
+
+    async def _next(self, reader: Reader) -> Fetched | ShardOver | None:
+        """Return what the reader has next, or None as soon as a stop is asked for."""
+        if self._stopping.is_set():
+            return None
+        async with asyncio.TaskGroup() as group:
+            getting = self._context.runtime.spawn(group, reader.next(), name=f"next {self._row.key}")
+            stopping = self._context.runtime.spawn(group, self._stopping.wait(), name=f"stop {self._row.key}")
+            await asyncio.wait((getting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if not getting.done():
+                getting.cancel()
+                return None
+        return getting.result()
+
+    def _check_trimmed(self, first: str) -> None:
+        """Say so when the record at the checkpoint is gone: what followed it may be gone as well."""
+        checkpoint = self._row.checkpoint
+        if int(first) != checkpoint.sequence_number:
+            self._context.events.emit(
+                PositionTrimmed(lease=self._row.key, checkpoint=str(checkpoint), resumed_at=first)
+            )
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def _finish(self, over: ShardOver) -> None:
+        if over.gone:
+            done = self.done or self._row.checkpoint
+            self._context.events.emit(
+                PositionTrimmed(lease=self._row.key, checkpoint=str(done), resumed_at="SHARD_END")
+            )
+        if any(len(child.parent_shard_ids) > 1 for child in over.children):
+            await self._sync.repair(self._plan)  # A merge: the other parent must have its lease before the child.
+        children = await self._sync.create_children(self._keeper.lease.row, over.children)
+        if await self._keeper.checkpoint(SHARD_END):
+            self._context.events.emit(ShardEnded(lease=self._row.key, children=children))
+
+    def _move(self, event: ShardEvent) -> None:
+        self._moved(self.life.move(event))
+
+    def _shut_down(self, reason: StopReason) -> None:
+        self.life.stop(reason)
+        self._moved(self.life.move(ShardEvent.FINISHED))
+
+    def _moved(self, state: ShardState) -> None:
+        self._context.events.emit(ShardMoved(lease=self._row.key, state=state.value))

@@ -1,0 +1,159 @@
+"""One lease with everything that hangs on it: its keeper and its shard's consumer; and the set of all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from shardline.consumer.driver.consumer import ShardConsumer
+from shardline.consumer.driver.context import supervise
+from shardline.consumer.driver.keeper import Keeper
+from shardline.consumer.events import LeaseAcquired, LeaseLost, TaskFailed
+from shardline.consumer.leases.held import HeldLease, HeldState, Loss
+
+if TYPE_CHECKING:
+    from shardline.common.ports.lease_store import UpdateItem
+    from shardline.common.records import Position
+    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.sync import ShardSync
+    from shardline.consumer.leases.row import LeaseRow
+
+__all__ = ["Holding", "Holdings"]
+
+
+class Holding:
+    """A lease from its acquisition to its loss or give-back."""
+
+    def __init__(self, context: Context, plan: StreamPlan, lease: HeldLease, sync: ShardSync) -> None:
+        self.lease = lease
+        self.keeper = Keeper(context, lease)
+        self.keeper.done = self._done
+        self.consumer: ShardConsumer | None = None
+        self._context = context
+        self._plan = plan
+        self._sync = sync
+        self._stopping = False
+        self._idle = asyncio.Event()
+
+    async def run(self) -> None:
+        """Acquire the lease, consume its shard, and end when the lease is over."""
+        context, lease, keeper = self._context, self.lease, self.keeper
+        async with asyncio.TaskGroup() as group:
+            context.runtime.spawn(group, keeper.run(), name=f"keep {lease.key}")
+            if not await keeper.acquired():
+                return
+            context.events.emit(LeaseAcquired(lease=lease.key, token=lease.token, checkpoint=str(lease.row.checkpoint)))
+            consuming = context.runtime.spawn(group, self._consume(), name=f"consume {lease.key}")
+            handing = context.runtime.spawn(group, self._hand_off(), name=f"hand off {lease.key}")
+            await keeper.over()
+            if self.consumer is not None:
+                self.consumer.lease_lost()
+            consuming.cancel()
+            handing.cancel()
+        reason = (lease.loss or Loss.EXPIRED).value
+        context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason))
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let the running handler call end (within `timeout_s`), store what is done, and give the lease back."""
+        if self.lease.state is HeldState.ACQUIRING and not await self.keeper.acquired():
+            return
+        await self._wind_down(timeout_s)
+
+    async def _wind_down(self, timeout_s: float) -> None:
+        self._stopping = True
+        if self.consumer is not None:
+            self.consumer.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
+        done = self._done()
+        if done is not None and done > self.lease.stored and not self.lease.over:
+            await self.keeper.checkpoint(done)
+        if not self.lease.over:
+            await self.keeper.release()
+
+    async def _hand_off(self) -> None:
+        """As present owner of a graceful hand-off: stop, checkpoint, transfer, within the hand-off's time."""
+        await self.keeper.hand_off_asked()
+        if not self.lease.over and not self._stopping:
+            await self._wind_down(self._context.config.leases.hand_off_timeout_s)
+
+    async def _consume(self) -> None:
+        await supervise(self._context, f"consume {self.lease.key}", self._consume_once)
+        self._idle.set()
+
+    async def _consume_once(self) -> None:
+        """Consume from the stored checkpoint; after an unexpected failure this starts over, from there."""
+        self.consumer = ShardConsumer(self._context, self._plan, self.keeper, self._sync)
+        if self._stopping:
+            self.consumer.stop()
+        await self.consumer.run()
+
+    def _done(self) -> Position | None:
+        return None if self.consumer is None else self.consumer.done
+
+
+class Holdings:
+    """Every lease that this worker holds, acquires or has not quite let go of; at most one `Holding` per lease key."""
+
+    def __init__(self, context: Context, group: asyncio.TaskGroup, sync: ShardSync) -> None:
+        self._context = context
+        self._group = group
+        self._sync = sync
+        self._holdings: dict[str, Holding] = {}
+        self._closing = False
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._holdings
+
+    def __len__(self) -> int:
+        return len(self._holdings)
+
+    def all(self) -> list[Holding]:
+        """Return the holdings, oldest first."""
+        return list(self._holdings.values())
+
+    def adopt(self, row: LeaseRow) -> bool:
+        """Pick up a lease that the table gives to this worker already: the first renewal decides."""
+        return self._begin(row, self._context.writes.renew(row, row.throughput_kbps))
+
+    def take(self, row: LeaseRow, *, rescue: bool = False) -> bool:
+        """Take a lease: from nobody, from a dead worker, or (2.x) from a busier one."""
+        return self._begin(row, self._context.writes.take(row, self._context.me, rescue=rescue))
+
+    def _begin(self, row: LeaseRow, first: UpdateItem) -> bool:
+        """Start a holding unless one exists; False for a lease that is held, or of a stream that is not ours."""
+        context, plan = self._context, self._context.plan_for(row)
+        if self._closing or plan is None or row.key in self._holdings:
+            return False
+        lease = HeldLease(
+            row,
+            context.me,
+            first,
+            writes=context.writes,
+            times=context.times,
+            random=context.runtime.random,
+            now=context.runtime.monotonic(),
+        )
+        holding = Holding(context, plan, lease, self._sync)
+        self._holdings[row.key] = holding
+        context.runtime.spawn(self._group, self._hold(row.key, holding), name=f"hold {row.key}")
+        return True
+
+    async def _hold(self, key: str, holding: Holding) -> None:
+        try:
+            await holding.run()
+        except Exception as error:  # noqa: BLE001 - one lease's bug must not take the worker down: its lease expires.
+            self._context.events.emit(TaskFailed(task=f"hold {key}", error=type(error).__name__, retry_in_s=0.0))
+        finally:
+            del self._holdings[key]
+
+    async def close(self, timeout_s: float) -> int:
+        """Give every lease back; return how many could not be. No lease is taken any more."""
+        self._closing = True
+        held = self.all()
+        async with asyncio.TaskGroup() as group:
+            for holding in held:
+                self._context.runtime.spawn(group, holding.stop(timeout_s), name=f"stop {holding.lease.key}")
+        return sum(holding.lease.state is not HeldState.RELEASED for holding in held)

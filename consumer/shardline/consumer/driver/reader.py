@@ -1,0 +1,154 @@
+"""Reads one shard by polling: performs what `ShardPolling` decides and queues pages for delivery, the end last.
+
+The end of a shard is only queued when its children are known: from the last page, or from ListShards where the page
+does not name them. A shard that Kinesis does not know is only given up when ListShards agrees (F16, F17).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
+from shardline.common.ports.kinesis import ChildShard
+from shardline.consumer.driver.context import pause
+from shardline.consumer.retrieval.polling import FetchIterator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shardline.common.hashing import Shard
+    from shardline.common.ports.kinesis import GetRecordsPage
+    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.sync import ShardSync
+    from shardline.consumer.leases.row import LeaseRow
+    from shardline.consumer.retrieval.polling import FetchRecords, ShardPolling
+
+__all__ = ["Fetched", "Reader", "ShardOver"]
+
+_ROOM_POLL_S = 1.0
+
+
+class Fetched(NamedTuple):
+    """A page with its data's size in bytes."""
+
+    page: GetRecordsPage
+    size: int
+
+
+class ShardOver(NamedTuple):
+    """The shard's end: its children; `gone` if Kinesis no longer knows the shard, and then there are none."""
+
+    children: tuple[ChildShard, ...]
+    gone: bool = False
+
+
+class Reader:
+    """One shard's reading; `next` gives what was read, in order, and `consumed` makes room again."""
+
+    def __init__(
+        self, context: Context, plan: StreamPlan, row: LeaseRow, polling: ShardPolling, sync: ShardSync
+    ) -> None:
+        self._context = context
+        self._plan = plan
+        self._row = row
+        self._polling = polling
+        self._sync = sync
+        self._queue: asyncio.Queue[Fetched | ShardOver] = asyncio.Queue()  # Bounded by the polling core's limits.
+        self._room = asyncio.Event()
+        self.last_progress = context.runtime.monotonic()
+
+    async def next(self) -> Fetched | ShardOver:
+        """Return the next page, or the shard's end."""
+        return await self._queue.get()
+
+    def consumed(self, fetched: Fetched) -> None:
+        """Make room: the page was delivered."""
+        self._polling.on_consumed(len(fetched.page.records), fetched.size)
+        self._room.set()
+
+    async def run(self) -> None:
+        """Read until the shard's end is queued."""
+        runtime, polling = self._context.runtime, self._polling
+        while True:
+            now = runtime.monotonic()
+            call = polling.next_call(now)
+            if call is None:
+                due = polling.next_wakeup(now)
+                await pause(self._room, _ROOM_POLL_S if due is None else max(0.0, due - now))
+                continue
+            self.last_progress = now
+            over = await self._perform(call)
+            if over is not None:
+                self._queue.put_nowait(over)
+                return
+
+    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | None:
+        try:
+            if isinstance(call, FetchIterator):
+                await self._fetch_iterator(call)
+                return None
+            return await self._fetch_records(call)
+        except NotFound as error:
+            self._context.report("shard.read", error, self._row.key)
+            return await self._missing()
+        except (IteratorExpired, Rejected) as error:
+            self._context.report("shard.read", error, self._row.key)
+            self._polling.on_iterator_lost(self._context.runtime.monotonic())
+        except (ServiceError, ProtocolViolation) as error:
+            self._context.report("shard.read", error, self._row.key)
+            self._polling.on_failed(self._context.runtime.monotonic())
+        return None
+
+    async def _fetch_iterator(self, call: FetchIterator) -> None:
+        iterator = await self._context.kinesis.get_shard_iterator(
+            self._plan.stream, self._row.shard_id, call.start, timeout_s=self._context.config.polling.timeout_s
+        )
+        self._polling.on_iterator(iterator, self._context.runtime.monotonic())
+
+    async def _fetch_records(self, call: FetchRecords) -> ShardOver | None:
+        context = self._context
+        page = await context.kinesis.get_records(
+            self._plan.stream, call.iterator, limit=call.limit, timeout_s=context.config.polling.timeout_s
+        )
+        size = self._polling.on_page(page, context.runtime.monotonic())
+        if page.records:
+            self._queue.put_nowait(Fetched(page, size))
+        return await self._end(page) if page.next_iterator is None else None
+
+    async def _end(self, page: GetRecordsPage) -> ShardOver | None:
+        children = tuple(page.child_shards)
+        if not _believable(self._row.shard_id, children):
+            children = _children_of(self._row.shard_id, await self._list())
+        if children:
+            return ShardOver(children)
+        self._polling.on_end_refused(self._context.runtime.monotonic())
+        return None
+
+    async def _missing(self) -> ShardOver | None:
+        """Believe that the shard is gone only if its stream is there and does not list it."""
+        shards = await self._list()
+        if not shards or any(shard.shard_id == self._row.shard_id for shard in shards):
+            self._polling.on_failed(self._context.runtime.monotonic())
+            return None
+        return ShardOver(_children_of(self._row.shard_id, shards), gone=True)
+
+    async def _list(self) -> Sequence[Shard]:
+        try:
+            return await self._sync.list_shards(self._plan.stream)
+        except (ServiceError, ProtocolViolation) as error:
+            self._context.report("stream.list_shards", error, self._row.key)
+            return ()
+
+
+def _believable(shard_id: str, children: Sequence[ChildShard]) -> bool:
+    """Say whether a page's list of children can be true: it is not empty, and each child names this parent."""
+    return bool(children) and all(shard_id in child.parent_shard_ids for child in children)
+
+
+def _children_of(shard_id: str, shards: Sequence[Shard]) -> tuple[ChildShard, ...]:
+    return tuple(
+        ChildShard(shard.shard_id, shard.parent_shard_ids, shard.hash_range)
+        for shard in sorted(shards, key=lambda shard: shard.shard_id)
+        if shard_id in shard.parent_shard_ids
+    )

@@ -1,0 +1,131 @@
+"""Shard sync: leases for a new application, for a finished shard's children, and for holes that an audit found."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from shardline.common.errors import InvalidInput, ShardlineError
+from shardline.consumer.driver.context import attempt
+from shardline.consumer.driver.tables import create_lease, lease_rows, scan_items
+from shardline.consumer.events import LeasesCreated
+from shardline.consumer.lineage import (
+    Start,
+    StartPoint,
+    application_pin,
+    child_leases,
+    covers_everything,
+    initial_leases,
+    missing_leases,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shardline.common.hashing import Shard
+    from shardline.common.ports.kinesis import ChildShard, ShardFilter, Stream
+    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.leases.row import LeaseRow, NewLease
+
+__all__ = ["ShardSync"]
+
+_LIST_TIMEOUT_S = 10.0
+_LIST_WITHIN_S = 120.0
+_SNAPSHOT_TRIES = 5
+_SNAPSHOT_PAUSE_S = 1.0
+_PAGES_MAX = 10_000
+_SAFE_START = Start(StartPoint.TRIM_HORIZON)
+"""Where a missing lease starts if the application's start is no longer told: nothing is skipped."""
+
+
+class ShardSync:
+    """Creates leases; every creation is conditional, so that many workers may do the same at once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def list_shards(self, stream: Stream, shard_filter: ShardFilter | None = None) -> list[Shard]:
+        """Return all shards of a stream, every page of them; raises what the service says in the end."""
+        context = self._context
+        shards: list[Shard] = []
+        token: str | None = None
+        for _ in range(_PAGES_MAX):
+            at = token
+            page = await attempt(
+                context,
+                "stream.list_shards",
+                lambda at=at: context.kinesis.list_shards(  # type: ignore[misc]  # A default binds the loop's value.
+                    stream,
+                    shard_filter=None if at else shard_filter,
+                    next_token=at,
+                    timeout_s=_LIST_TIMEOUT_S,
+                ),
+                within_s=_LIST_WITHIN_S,
+            )
+            shards.extend(page.shards)
+            token = page.next_token
+            if token is None:
+                return list({shard.shard_id: shard for shard in shards}.values())
+        raise ShardlineError(f"stream {stream} lists more than {_PAGES_MAX} pages of shards")
+
+    async def initialize(self, rows: Sequence[LeaseRow]) -> None:
+        """Create the leases of every stream that has none among `rows`.
+
+        Raises `InvalidInput` for a new application without a start position.
+        """
+        for plan in self._context.streams:
+            mine = [row for row in rows if row.stream_name == plan.lease_prefix]
+            if not mine:
+                await self._initialize(plan, rows)
+
+    async def _initialize(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
+        if plan.start is None:
+            raise InvalidInput(
+                "start", "given for a new application: TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP"
+            )
+        shards = await self._snapshot(plan, plan.start)
+        pin = application_pin((), self._context.runtime.wall())
+        del rows
+        await self._create(initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix), "initial")
+
+    async def _snapshot(self, plan: StreamPlan, start: Start) -> list[Shard]:
+        for _ in range(_SNAPSHOT_TRIES):
+            shards = await self.list_shards(plan.stream, start.shard_filter)
+            if covers_everything(shards):
+                return shards
+            await asyncio.sleep(_SNAPSHOT_PAUSE_S)
+        raise ShardlineError(f"ListShards of {plan.stream} does not cover every hash key; is it being resharded?")
+
+    async def repair(self, plan: StreamPlan) -> None:
+        """Create the leases that are missing beside those in the table, level by level, until none is missing."""
+        shards = await self.list_shards(plan.stream)
+        start = plan.start or _SAFE_START
+        for _ in range(len(shards) + 1):
+            rows = lease_rows(self._context, await scan_items(self._context, consistent=True))
+            mine = [row for row in rows if row.stream_name == plan.lease_prefix]
+            pin = application_pin(mine, self._context.runtime.wall())
+            missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)
+            if not await self._create(missing, "repair"):
+                return
+
+    async def create_children(self, row: LeaseRow, children: Sequence[ChildShard]) -> tuple[str, ...]:
+        """Create a finished shard's child leases and note them on its row; returns the children's ids."""
+        context = self._context
+        names = tuple(sorted(child.shard_id for child in children))
+        await self._create(child_leases(children, row.stream_name), "children")
+        if names and row.children != names:
+            write = context.writes.children(row, names)
+            timeout_s = context.times.timeout_s
+            await attempt(
+                context,
+                "lease.children",
+                lambda: context.store.write(write, timeout_s=timeout_s),
+                within_s=10 * timeout_s,
+            )
+        return names
+
+    async def _create(self, leases: Sequence[NewLease], reason: str) -> bool:
+        made = [lease.key for lease in leases if await create_lease(self._context, lease)]
+        if made:
+            self._context.events.emit(LeasesCreated(leases=tuple(made), reason=reason))
+        return bool(made)

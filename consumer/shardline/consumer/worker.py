@@ -1,0 +1,304 @@
+"""`Worker`: consumes streams as one member of a fleet that shares a lease table.
+
+    worker = Worker("billing", streams="orders", start="TRIM_HORIZON")
+
+    @worker.handler("orders")
+    async def bill(record: Record) -> None: ...
+
+    worker.run()                    # a program of its own: signals, drain, give-back
+    async with worker: ...          # or inside one
+
+Delivery is at least once, in order per shard; a checkpoint never covers a record whose handler has not returned.
+Leaving gives the leases back after the running handler calls have ended and what they did is checkpointed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+from shardline.common.clock import AsyncioRuntime
+from shardline.common.errors import Closed, InvalidInput
+from shardline.common.events import Events
+from shardline.common.ports.kinesis import Stream
+from shardline.consumer.config import WorkerConfig
+from shardline.consumer.driver.context import Context, StreamPlan, attempt, supervise
+from shardline.consumer.driver.holding import Holdings
+from shardline.consumer.driver.sync import ShardSync
+from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
+from shardline.consumer.driver.taking import TakingLoop
+from shardline.consumer.events import WorkerStarted, WorkerStopped
+from shardline.consumer.handler import HandlerSpec
+from shardline.consumer.identity import unique_worker_id
+from shardline.consumer.leases.writes import LeaseWrites
+from shardline.consumer.lineage import Start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from shardline.common.events import Listener
+    from shardline.common.ports.runtime import Runtime
+    from shardline.common.ports.services import Services
+    from shardline.consumer.handler import Handler
+
+__all__ = ["Worker"]
+
+H = TypeVar("H", bound="Handler")
+
+_DESCRIBE_TIMEOUT_S = 10.0
+_DESCRIBE_WITHIN_S = 60.0
+
+
+class Worker:
+    """One worker of `application`, which names the fleet, its lease table and its metrics.
+
+    `streams` are names or ARNs. `start` says where a new application begins: ``TRIM_HORIZON``, ``LATEST``, or epoch
+    seconds; one for all streams, or a mapping from stream name. It is not used for streams that have leases already.
+    `connection` is where AWS is (default: the environment's), `listeners` get every diagnostic event.
+
+    Raises `InvalidInput` for values out of range, before anything is sent.
+    """
+
+    def __init__(
+        self,
+        application: str,
+        *,
+        streams: str | Stream | Iterable[str | Stream],
+        start: Start | str | float | Mapping[str, Start | str | float] | None = None,
+        connection: Services | None = None,
+        config: WorkerConfig | None = None,
+        listeners: Iterable[Listener] = (),
+        runtime: Runtime | None = None,
+    ) -> None:
+        if not application:
+            raise InvalidInput("application", "a name that is not empty")
+        self.application = application
+        self.config = config or WorkerConfig()
+        self.events = Events(*listeners)
+        self._streams = _streams(streams)
+        self._starts = _starts(self._streams, start)
+        self._connection = connection
+        self._runtime = runtime or AsyncioRuntime()
+        self.worker_id = self.config.worker_id or unique_worker_id(self._runtime.random)
+        self._handlers: dict[str, HandlerSpec] = {}
+        self._stack: AsyncExitStack | None = None
+        self._used = False
+        self._stop = asyncio.Event()
+        self._holdings: Holdings | None = None
+
+    # --- handlers ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def handler(self, stream: H, /) -> H: ...
+
+    @overload
+    def handler(self, stream: str | None = None, /, *, batch: bool = False) -> Callable[[H], H]: ...
+
+    def handler(self, stream: Any = None, /, *, batch: bool = False) -> Any:
+        """Register a handler for a stream (or for all that have none): of one `Record`, or with `batch` of one `Batch`.
+
+        An asynchronous function runs on the loop, any other on a thread, where it may block. What it raises is retried:
+        the same record, or the rest of the batch, again, after a back-off; the shard waits meanwhile.
+
+        Raises `InvalidInput` for a stream that the worker does not read, or that has a handler already.
+        """
+        if callable(stream):
+            self.add_handler(stream, batch=batch)
+            return stream
+
+        def register(function: H) -> H:
+            self.add_handler(function, stream, batch=batch)
+            return function
+
+        return register
+
+    def add_handler(self, function: Handler, stream: str | None = None, *, batch: bool = False) -> None:
+        """Do what `handler` does, as a call."""
+        names = [one.name for one in self._streams]
+        if stream is not None:
+            stream = Stream.of(stream).name
+            if stream not in names:
+                raise InvalidInput("handler's stream", f"one of the worker's: {', '.join(names)}")
+        key = stream or ""
+        if key in self._handlers:
+            raise InvalidInput("handler", "given once per stream")
+        self._handlers[key] = HandlerSpec.of(function, batch=batch)
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Start: make or check the lease table, create the first leases, join the fleet.
+
+        Raises `InvalidInput` for a missing handler, a table of another kind, or a new application without `start`;
+        otherwise what the services say (`Denied`, `NotFound`), after retrying what can be retried.
+        """
+        if self._used:
+            raise Closed("a worker runs once")
+        self._used = True
+        plans = self._plans()
+        async with AsyncExitStack() as stack:
+            context = await self._open(stack, plans)
+            sync = ShardSync(context)
+            await ensure_table(context)
+            await sync.initialize(lease_rows(context, await scan_items(context, consistent=True)))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            holdings = Holdings(context, group, sync)
+            loop = TakingLoop(context, holdings, sync)
+            membership = self._runtime.spawn(group, supervise(context, "taker", loop.run), name="taker")
+            stack.push_async_callback(self._leave, context, holdings, membership)
+            self._holdings = holdings
+            self.events.emit(
+                WorkerStarted(
+                    worker_id=self.worker_id,
+                    table=context.table,
+                    fleet="kcl2",
+                    failover_s=context.times.failover_s,
+                )
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the leases back and close everything; bounded by `stop_timeout_s` and the fail-over time.
+
+        Cancelled (a second Ctrl-C), it stops at once: what is not given back expires.
+        """
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.__aexit__(kind, error, trace)
+
+    def stop(self) -> None:
+        """Ask the worker to stop: `wait`, `serve` and `run` return once they have left."""
+        self._stop.set()
+
+    async def wait(self) -> None:
+        """Wait until `stop` is called."""
+        await self._stop.wait()
+
+    async def serve(self) -> None:
+        """Run until `stop`; the same as ``async with worker: await worker.wait()``."""
+        async with self:
+            await self.wait()
+
+    def run(self) -> None:
+        """Run as a program: on a loop of its own until SIGTERM or SIGINT; a second signal stops at once.
+
+        Raises what starting raises.
+        """
+        with asyncio.Runner() as runner:
+            runner.run(self._serve_with_signals())
+
+    async def _serve_with_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def on_signal() -> None:
+            if self._stop.is_set():
+                task.cancel()
+            self.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        try:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.serve()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    async def _open(self, stack: AsyncExitStack, plans: tuple[StreamPlan, ...]) -> Context:
+        connection = self._connection or _default_connection()
+        kinesis = await stack.enter_async_context(connection.kinesis())
+        store = await stack.enter_async_context(connection.lease_store())
+        table = self.config.table.name or self.application
+        context = Context(
+            me=self.worker_id,
+            table=table,
+            runtime=self._runtime,
+            kinesis=kinesis,
+            store=store,
+            events=self.events,
+            config=self.config,
+            times=self.config.leases.times,
+            writes=LeaseWrites(table),
+            streams=plans,
+        )
+        if len(plans) == 1:
+            return context
+        return await self._with_prefixes(context)
+
+    async def _with_prefixes(self, context: Context) -> Context:
+        """Name the streams as the KCL's multi-stream mode does: ``account:name:epoch``."""
+        plans: list[StreamPlan] = []
+        for plan in context.streams:
+            stream = plan.stream
+            summary = await attempt(
+                context,
+                "stream.describe",
+                lambda stream=stream: context.kinesis.describe_stream_summary(  # type: ignore[misc]  # As in sync.
+                    stream, timeout_s=_DESCRIBE_TIMEOUT_S
+                ),
+                within_s=_DESCRIBE_WITHIN_S,
+            )
+            identity = Stream.of(summary.arn)
+            prefix = f"{identity.account_id}:{identity.name}:{int(summary.created_at_s)}"
+            plans.append(StreamPlan(stream=identity, handler=plan.handler, start=plan.start, lease_prefix=prefix))
+        return Context(
+            **{name: getattr(context, name) for name in Context.__slots__ if name != "streams"}, streams=tuple(plans)
+        )
+
+    def _plans(self) -> tuple[StreamPlan, ...]:
+        plans: list[StreamPlan] = []
+        for stream in self._streams:
+            handler = self._handlers.get(stream.name) or self._handlers.get("")
+            if handler is None:
+                raise InvalidInput("handler", f"given for every stream; {stream.name} has none")
+            plans.append(StreamPlan(stream=stream, handler=handler, start=self._starts.get(stream.name)))
+        return tuple(plans)
+
+    async def _leave(self, context: Context, holdings: Holdings, membership: asyncio.Task[None]) -> None:
+        membership.cancel()
+        unclean = await holdings.close(self.config.delivery.stop_timeout_s)
+        self.events.emit(WorkerStopped(worker_id=context.me, unclean=unclean))
+
+    def __repr__(self) -> str:
+        held = 0 if self._holdings is None else len(self._holdings)
+        return f"Worker({self.application!r}, {self.worker_id!r}, {held} leases)"
+
+
+def _streams(streams: str | Stream | Iterable[str | Stream]) -> tuple[Stream, ...]:
+    given = [streams] if isinstance(streams, str | Stream) else list(streams)
+    found = tuple(Stream.of(stream) for stream in given)
+    if not found:
+        raise InvalidInput("streams", "at least one stream")
+    if len({stream.name for stream in found}) != len(found):
+        raise InvalidInput("streams", "each stream once")
+    return found
+
+
+def _starts(
+    streams: tuple[Stream, ...], start: Start | str | float | Mapping[str, Start | str | float] | None
+) -> dict[str, Start]:
+    if start is None:
+        return {}
+    if isinstance(start, Start | str | int | float):
+        return dict.fromkeys((stream.name for stream in streams), Start.of(start))
+    names = {stream.name for stream in streams}
+    if unknown := sorted(set(start) - names):
+        raise InvalidInput("start", f"given for the worker's streams; {', '.join(unknown)} is not one")
+    return {name: Start.of(one) for name, one in start.items()}
+
+
+def _default_connection() -> Services:
+    from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection was given.
+
+    return Connection()
