@@ -6,11 +6,57 @@ Nothing is imported until it is used (`shardline.common._lazy`). To export a nam
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from shardline.common._lazy import exports
 
-# Exported name -> module of this package.
-_EXPORTS: dict[str, str] = {}
+if TYPE_CHECKING:
+    from shardline.producer.config import Consumers, OnGap, Ordering, ProducerSettings, StreamSettings
+    from shardline.producer.driver import AwaitableDelivery, RecordDelivery
+    from shardline.producer.outcome import Delivered, DeliveryError, NotWritten, Outcome, Reason, Unknown
+    from shardline.producer.producer import Producer
+    from shardline.producer.report import FlushReport, UndeliveredError
+    from shardline.producer.stream import StreamProducer
 
-__all__: list[str] = []
+# Exported name -> module of this package.
+_EXPORTS: dict[str, str] = {
+    "AwaitableDelivery": "driver",
+    "Consumers": "config",
+    "Delivered": "outcome",
+    "DeliveryError": "outcome",
+    "FlushReport": "report",
+    "NotWritten": "outcome",
+    "OnGap": "config",
+    "Ordering": "config",
+    "Outcome": "outcome",
+    "Producer": "producer",
+    "ProducerSettings": "config",
+    "Reason": "outcome",
+    "RecordDelivery": "driver",
+    "StreamProducer": "stream",
+    "StreamSettings": "config",
+    "UndeliveredError": "report",
+    "Unknown": "outcome",
+}
+
+__all__ = [
+    "AwaitableDelivery",
+    "Consumers",
+    "Delivered",
+    "DeliveryError",
+    "FlushReport",
+    "NotWritten",
+    "OnGap",
+    "Ordering",
+    "Outcome",
+    "Producer",
+    "ProducerSettings",
+    "Reason",
+    "RecordDelivery",
+    "StreamProducer",
+    "StreamSettings",
+    "UndeliveredError",
+    "Unknown",
+]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS, extra="producer")

@@ -1,0 +1,518 @@
+"""One stream's producer, as a pure machine: inputs with `now`, effects out.
+
+Inputs: `put`, `on_answer`, `on_failure`, `on_map`, `on_summary` (and their failures), `flush`, `close`, `wakeup`.
+Effects: requests to send, questions to ask, deliveries that are done, events. The driver calls `pump(now)` after any
+input, performs what `take_effects` gives, and comes back at `next_wakeup()`.
+
+The path of a record: accepted -> open aggregate of its predicted shard -> package -> lane of its shard -> request ->
+answer judged -> delivery resolved; or back to its lane, cut anew if the shard map has changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from shardline.common.errors import Closed, InvalidInput
+from shardline.common.limits import RECORD_BYTES_MAX_DEFAULT
+from shardline.common.ports.kinesis import PutEntry
+from shardline.producer.accept import Accepted, accept
+from shardline.producer.aggregator import Aggregator, Group, record_cost
+from shardline.producer.batcher import Batcher
+from shardline.producer.budget import PACKAGE_OVERHEAD_BYTES
+from shardline.producer.concurrency import Gate
+from shardline.producer.config import (
+    BODY_FACTOR,
+    Consumers,
+    OnGap,
+    Ordering,
+    StreamSettings,
+    cannot_drain,
+    drained_bytes,
+)
+from shardline.producer.delivery import Delivery
+from shardline.producer.events import AutoPlacement, BufferTooLarge, InquiryFailed, MapChanged, StreamClosed
+from shardline.producer.ordering import KeyGate, ShardStops
+from shardline.producer.outcome import Reason
+from shardline.producer.router import Router
+from shardline.producer.settling import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from random import Random
+
+    from shardline.common.events import Event
+    from shardline.common.hashing import Shard
+    from shardline.common.ports.kinesis import PutOutcome, StreamSummary
+    from shardline.producer.budget import Share
+    from shardline.producer.concurrency import Slots
+    from shardline.producer.package import Package
+    from shardline.producer.settling import Stats
+
+__all__ = ["AskMap", "AskSummary", "Effect", "Pipeline", "SendRequest"]
+
+_HOLD_S: Final = 1.0
+"""How long the first records wait for the first shard map."""
+_ATTEMPT_S_MIN: Final = 1.0
+"""An attempt gets this long even if its records expire sooner: a time-out of milliseconds would only make doubt."""
+_CUTS_PER_PUMP: Final = 64
+
+
+class SendRequest(NamedTuple):
+    """Send PutRecords and report `on_answer` or `on_failure` with the same id."""
+
+    request_id: int
+    entries: tuple[PutEntry, ...]
+    timeout_s: float
+
+
+class AskMap(NamedTuple):
+    """List the open shards (all pages) and report `on_map` or `on_map_failure`."""
+
+
+class AskSummary(NamedTuple):
+    """Ask for the stream's summary and report `on_summary` or `on_summary_failure`."""
+
+
+Effect: TypeAlias = "SendRequest | AskMap | AskSummary"
+
+
+class Pipeline:
+    """The producer of one stream. `new_delivery` makes the driver's kind of delivery from number and time."""
+
+    def __init__(
+        self,
+        stream: str,
+        settings: StreamSettings,
+        share: Share,
+        slots: Slots,
+        random: Random,
+        now: float,
+        new_delivery: Callable[[int, float], Delivery] = Delivery,
+    ) -> None:
+        self.stream = stream
+        self.settings = settings
+        self.share = share
+        self._slots = slots
+        self._make_delivery = new_delivery
+        self._number = 0
+        self.deliveries: dict[int, Delivery] = {}
+        """Open deliveries, oldest first."""
+        ordered = settings.ordering is not Ordering.NONE
+        self.router = Router(settings, random, now, split_explicit=not ordered)
+        self.aggregator = Aggregator(settings, share, self._new_delivery)
+        self.aggregator.keep_keys = settings.ordering is Ordering.BY_KEY
+        self.aggregator.hold_until = now + _HOLD_S
+        self.batcher = Batcher(settings, strict=settings.ordering is Ordering.BY_SHARD)
+        self.keys = KeyGate(self._new_delivery) if settings.ordering is Ordering.BY_KEY else None
+        self.stops = ShardStops()
+        self.gate = Gate(random)
+        self.settler = Settler(self, random)
+        self._requests = 0
+        self._effects: list[Effect] = []
+        self.events: list[Event] = []
+        self.done: list[Delivery] = []
+        """Deliveries that are done and whose waiters are to be woken."""
+        self._barrier = 0
+        self.closed = False
+        self.refusal: InvalidInput | None = None
+        """Why nothing may be put: the settings do not fit the stream."""
+        self._warned = False
+        self._need_body()
+        self.offer = self.aggregator.offer
+        """The hot path: `(key, data)`, see `Aggregator.offer`; None sends the caller to `put`."""
+
+    # ---- putting ----------------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        data: object,
+        partition_key: object,
+        explicit_hash_key: int | str | None,
+        headers: Mapping[str, str] | None,
+        now: float,
+    ) -> tuple[Delivery, int] | None:
+        """Accept a record; return its delivery and its index there, or None where there is no room now.
+
+        Raises `InvalidInput` for what cannot be put, `Closed` after `close`; nothing has changed then.
+        """
+        if self.closed:
+            raise Closed("the producer is closed")
+        if self.refusal is not None:
+            raise self.refusal
+        self._check_order()
+        record = accept(
+            data,
+            partition_key,
+            explicit_hash_key,
+            headers,
+            record_bytes_max=self.record_bytes_max,
+            keyless=self.router.summary.auto,
+        )
+        if record.hash_bytes is not None and self._stopped(record.hash_bytes):
+            return self._fail_at_once(record, now)
+        if self.keys is not None and record.hash_bytes is not None and self.keys.busy(record.hash_bytes):
+            return self._wait(self.keys, record, now)
+        return self._place(record, now)
+
+    @property
+    def record_bytes_max(self) -> int:
+        """What data and partition key of a record may weigh together."""
+        return self.settings.record_bytes_max or self.router.summary.record_bytes_max or RECORD_BYTES_MAX_DEFAULT
+
+    @property
+    def aggregating(self) -> bool:
+        """Whether records are aggregated now."""
+        safe = not self.router.summary.auto or self.settings.consumers is Consumers.ANY
+        return self.settings.aggregation and safe
+
+    def _place(self, record: Accepted, now: float) -> tuple[Delivery, int] | None:
+        place = self.router.place(record)
+        records_max = self.settings.buffer_records_max
+        if records_max is not None and self.pending_records >= records_max:
+            return None
+        if not self.aggregating or not self.aggregator.fits_aggregate(record):
+            buffer = self.aggregator.buffers.get(place.buffer_id)
+            if buffer is not None:
+                self.aggregator.seal(buffer, now)
+                self.queue_sealed(now)
+                if self.keys is not None and record.hash_bytes is not None and self.keys.busy(record.hash_bytes):
+                    return self._wait(self.keys, record, now)
+            alone = self.aggregator.alone(record, place, now)
+            if alone is None:
+                return None
+            self._enqueue(alone[1], now)
+            return alone[0], 0
+        added = self.aggregator.add(record, place, now)
+        if added is None:
+            return None
+        buffer, index = added
+        simple = record.explicit_hash_key is None and record.headers is None and place.shard_id is not None
+        if simple and self.settings.ordering is Ordering.NONE and records_max is None:
+            assert record.partition_key is not None
+            self.aggregator.remember_route(record.partition_key, record.key_bytes, buffer)
+        assert buffer.delivery is not None
+        return buffer.delivery, index
+
+    def _wait(self, keys: KeyGate, record: Accepted, now: float) -> tuple[Delivery, int] | None:
+        assert record.hash_bytes is not None
+        cost = record_cost(record) + (PACKAGE_OVERHEAD_BYTES if keys.opens_line(record.hash_bytes) else 0)
+        return keys.wait(record.hash_bytes, record, now) if self.share.try_take(cost, 1) else None
+
+    def _stopped(self, hash_bytes: bytes) -> bool:
+        if self.settings.ordering is Ordering.BY_SHARD:
+            return self.stops.holds(int.from_bytes(hash_bytes, "big"))
+        return self.keys is not None and hash_bytes in self.keys.stopped
+
+    def _fail_at_once(self, record: Accepted, now: float) -> tuple[Delivery, int]:
+        delivery = self._new_delivery(now)
+        part = delivery.new_part(range(1))
+        self.settler.fail_group(Group(part, [record]), Reason.PREDECESSOR, "Stopped")
+        return delivery, 0
+
+    def release(self, partition_key: str | None = None, explicit_hash_key: int | str | None = None) -> None:
+        """Let records of a stopped key (by shard: of the shard that owns it) be sent again."""
+        record = accept(b"", partition_key, explicit_hash_key, None, record_bytes_max=2**40, keyless=False)
+        assert record.hash_bytes is not None
+        self.stops.release(int.from_bytes(record.hash_bytes, "big"))
+        if self.keys is not None:
+            self.keys.stopped.discard(record.hash_bytes)
+
+    # ---- answers ----------------------------------------------------------------------------------------------------
+
+    def on_answer(self, request_id: int, outcomes: Sequence[PutOutcome], now: float) -> None:
+        """Take the answer to a request: one outcome for each entry, in order."""
+        self.settler.on_answer(request_id, outcomes, now)
+
+    def on_failure(self, request_id: int, error: BaseException, now: float) -> None:
+        """Take the failure of a whole request."""
+        self.settler.on_failure(request_id, error, now)
+
+    def on_map(self, shards: Iterable[Shard], now: float) -> None:
+        """Take the open shards; what is still open or queued for shards that are gone is cut anew."""
+        first = self.router.keeper.current is None
+        changed = self.router.keeper.on_map(shards, now)
+        if first:
+            self.aggregator.hold_until = float("-inf")
+        if changed:
+            self._on_new_places(now)
+            current = self.router.keeper.current
+            assert current is not None
+            self.events.append(
+                MapChanged(stream=self.stream, open_shards=len(current), version=self.router.keeper.version)
+            )
+        self._check_drain()
+        self.settler.judge_again(now)
+
+    def on_map_failure(self, error: BaseException, now: float) -> None:
+        """Note that the shards could not be listed: the old map stays; without one, records of one key go together."""
+        inquiry = self.router.keeper.inquiry
+        inquiry.on_failure(now, error)
+        self.aggregator.hold_until = float("-inf")
+        self._inquiry_failed("ListShards", error, inquiry.failures, "aggregates hold one key only until a map is known")
+
+    def on_summary(self, summary: StreamSummary, now: float) -> None:
+        """Take the stream's summary: AUTO placement, record limit, whether it is another stream of that name."""
+        changed, anew = self.router.summary.on_summary(summary, now)
+        if anew:
+            self.router.keeper.inquiry.want(now)
+        if summary.status == "DELETING":
+            self.settler.fail_queued(Reason.STREAM_MISSING, "StreamDeleting", now)
+        if changed:
+            self.on_auto(now)
+        self._check_drain()
+        self.aggregator.bytes_max = min(self.settings.aggregate_bytes_max, self.record_bytes_max - 1)
+        self._need_body()
+
+    def on_summary_failure(self, error: BaseException, now: float) -> None:
+        """Note that the summary could not be had; where we may not ask, answers tell about AUTO placement."""
+        self.router.summary.on_failure(error, now)
+        failures = self.router.summary.inquiry.failures
+        self._inquiry_failed("DescribeStreamSummary", error, failures, "AUTO placement is judged by answers")
+
+    def on_auto(self, now: float) -> None:
+        """Act on a change of AUTO placement."""
+        auto = self.router.summary.auto
+        self.events.append(AutoPlacement(stream=self.stream, auto=auto, aggregating=self.aggregating))
+        self._on_new_places(now)
+        if auto:
+            self.settler.judge_again(now)
+
+    def _inquiry_failed(self, call: str, error: BaseException, failures: int, consequence: str) -> None:
+        if failures == 1:
+            code = getattr(error, "code", "") or type(error).__name__
+            self.events.append(InquiryFailed(stream=self.stream, call=call, code=code, consequence=consequence))
+
+    # ---- time -------------------------------------------------------------------------------------------------------
+
+    def pump(self, now: float) -> None:
+        """Do all that is due: ask, seal, expire, cut what a new map moves, send."""
+        if self.router.keeper.inquiry.start(now):
+            self._effects.append(AskMap())
+        if self.router.summary.inquiry.start(now):
+            self._effects.append(AskSummary())
+        self.aggregator.seal_due(now)
+        self.queue_sealed(now)
+        self.settler.expire(self.batcher.expire(now), now)
+        self._cut_stale(now)
+        self._send(now)
+
+    def next_wakeup(self) -> float | None:
+        """Return when `pump` has something to do if nothing happens before; None if only an input can tell."""
+        times = [
+            self.router.keeper.inquiry.next_wakeup(),
+            self.router.summary.inquiry.next_wakeup(),
+            self.aggregator.next_deadline(),
+            self.settler.next_expiry(),
+        ]
+        if self.batcher.count or self.batcher.isolated:
+            sends = self._slots.free and not (self.gate.failures and self.gate.in_flight)
+            times.append(max(self.batcher.wake_at, self.gate.open_at) if sends else self.batcher.next_expiry())
+        return min((at for at in times if at is not None), default=None)
+
+    def take_effects(self) -> list[Effect]:
+        """Return what is to be done now, and forget it."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    # ---- barriers ---------------------------------------------------------------------------------------------------
+
+    def flush(self, now: float) -> int:
+        """Send everything at once; return the barrier that `passed` tells of."""
+        self.aggregator.seal_all(now)
+        self.queue_sealed(now)
+        self._barrier = self._number
+        self.batcher.flushing = True
+        self.batcher.wake_at = now
+        return self._number
+
+    def passed(self, barrier: int) -> bool:
+        """Say whether every record accepted before the barrier is resolved."""
+        return next(iter(self.deliveries), barrier + 1) > barrier
+
+    def close(self, now: float) -> int:
+        """Accept nothing more, and send everything; return the barrier."""
+        self.closed = True
+        self.aggregator.forget_routes()
+        return self.flush(now)
+
+    def abort(self, now: float) -> None:
+        """Give up everything unresolved: not written, or unknown where an attempt may have been applied."""
+        self.closed = True
+        self.aggregator.forget_routes()
+        pending = self.pending_records
+        self.aggregator.seal_all(now)
+        self.queue_sealed(now)
+        self.settler.abort(now)
+        stats = self.stats
+        self.events.append(
+            StreamClosed(
+                stream=self.stream,
+                pending=pending,
+                delivered=stats.delivered,
+                failed=stats.not_written,
+                unknown=stats.unknown,
+            )
+        )
+
+    # ---- looking ----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a put has sealed something that `pump` should look at."""
+        return bool(self.done) or self.batcher.filled
+
+    @property
+    def pending_records(self) -> int:
+        """Records accepted and not resolved."""
+        return self.share.records + self.aggregator.open_records()
+
+    @property
+    def stats(self) -> Stats:
+        """Counters since the start."""
+        return self.settler.stats
+
+    def oldest_at(self) -> float | None:
+        """Return when the oldest unresolved record was put, None if there is none."""
+        oldest = next(iter(self.deliveries.values()), None)
+        return oldest.opened_at if oldest is not None else None
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _new_delivery(self, now: float) -> Delivery:
+        self._number += 1
+        delivery = self._make_delivery(self._number, now)
+        self.deliveries[self._number] = delivery
+        return delivery
+
+    def queue_sealed(self, now: float) -> None:
+        """Move sealed packages to their lanes."""
+        sealed = self.aggregator.sealed
+        if sealed:
+            self.aggregator.sealed = []
+            for package in sealed:
+                self._enqueue(package, now)
+
+    def _enqueue(self, package: Package, now: float) -> None:
+        if self.keys is not None:
+            self.keys.on_sealed(package)
+        self.batcher.add(package, now)
+
+    def enqueue_groups(self, groups: Sequence[Group], now: float, like: Package | None = None) -> None:
+        """Pack records that have deliveries already and queue them; `like` is the package they were in before."""
+        singly = not self.aggregating
+        put_at = min(group.part.delivery.opened_at for group in groups) if like is None else like.put_at
+        for place, found in self.router.sort(groups):
+            for package in self.aggregator.pack(found, place, put_at, now, singly=singly):
+                if self.keys is not None:
+                    self.keys.on_sealed(package)
+                if like is None:
+                    self.batcher.add(package, now)
+                else:
+                    package.inherit(like)
+                    self.batcher.add_again(package, now)
+
+    def cut(self, package: Package, now: float) -> None:
+        """Put a package's records into new packages, by the map in use."""
+        groups = self.router.groups_of(package)
+        self.share.release(package.cost, package.count)
+        self.enqueue_groups(groups, now, like=package)
+
+    def _on_new_places(self, now: float) -> None:
+        """Take the records of open aggregates that a new map would cut, and pack them by it."""
+        self.aggregator.forget_routes()
+        self.router.on_new_map()
+        moved = [b for b in self.aggregator.buffers.values() if not self.router.stands(b.place) or not self.aggregating]
+        for buffer in moved:
+            group = self.aggregator.take_out(buffer)
+            if group is not None:
+                self.enqueue_groups([group], now)
+        self.batcher.wake_at = now
+        self._cut_stale(now, everything=self.settings.ordering is Ordering.BY_SHARD)
+        current = self.router.keeper.current
+        self.batcher.forget(lambda shard_id: current is not None and current.get(shard_id) is not None)
+
+    def _cut_stale(self, now: float, *, everything: bool = False) -> None:
+        """Cut queued packages whose place no longer stands; a few at a time, the rest at the next pump."""
+        left = 2**31 if everything else _CUTS_PER_PUMP
+        for lane in self.batcher.stale(self.router.stands):
+            while left and (heads := lane.heads()):
+                package = min(heads)
+                self.batcher.take(lane, package)
+                if package.uniform or not package.aggregated:
+                    self.batcher.replace(package, self.router.place(self.router.groups_of(package)[0].records[0]), now)
+                else:
+                    self.cut(package, now)
+                left -= 1
+
+    def _send(self, now: float) -> None:
+        while self._slots.free and self.gate.may_send(now):
+            isolated = bool(self.batcher.isolated)
+            packages = self.batcher.isolated.popleft() if isolated else self.batcher.gather(now)
+            if not packages:
+                return
+            body = int(sum(package.size for package in packages) * BODY_FACTOR)
+            if not self.share.budget.try_body(body):
+                self.batcher.put_back(packages, now, isolated=isolated)
+                return
+            self._slots.take()
+            self.gate.on_sent()
+            self._requests += 1
+            self.settler.on_sent(self._requests, packages, body, now)
+            entries = tuple(PutEntry(one.blob, one.partition_key, one.explicit_hash_key) for one in packages)
+            left = max(package.expires_at for package in packages) - now
+            timeout_s = min(self.settings.request_timeout_s, max(left, _ATTEMPT_S_MIN))
+            self._effects.append(SendRequest(self._requests, entries, timeout_s))
+
+    def end_request(self, body: int, now: float, *, answered: bool) -> None:
+        """Give back a request's memory and its place."""
+        self.share.budget.give_body_back(body)
+        self._slots.give_back(now, answered=answered)
+
+    def finish(self, delivery: Delivery) -> None:
+        """Note that a delivery is done."""
+        del self.deliveries[delivery.number]
+        self.done.append(delivery)
+        if self.batcher.flushing and self.passed(self._barrier):
+            self.batcher.flushing = False
+
+    def go_on(self, package: Package, now: float, *, good: bool) -> None:
+        """Let successors of a settled package go, or fail with it, where an order is kept."""
+        good = good or self.settings.on_gap is OnGap.CONTINUE
+        if self.keys is not None:
+            going, failing = self.keys.on_settled(package, self.aggregator.bytes_max, good=good)
+            for group in failing:
+                self.settler.fail_line(group, now)
+            if going:
+                self.settler.release_line(going)
+                self.enqueue_groups(going, now)
+        elif self.settings.ordering is Ordering.BY_SHARD and not good and package.hash_range is not None:
+            self.stops.stop(package.hash_range)
+            self.settler.fail_successors(package.hash_range, now)
+
+    def _check_order(self) -> None:
+        if self.router.summary.auto and self.settings.ordering is not Ordering.NONE:
+            raise InvalidInput("ordering", "none on a stream that places records itself (AUTO)", self.settings.ordering)
+
+    def _check_drain(self) -> None:
+        """Bound the buffer by what the stream takes within the TTL.
+
+        A setting that cannot drain is refused: here where a provisioned stream's shards are known, by an event where
+        the stream may grow or we may not ask.
+        """
+        shards = self.router.keeper.current
+        if shards is None:
+            return
+        drained = drained_bytes(self.settings, len(shards))
+        wanted = self.settings.buffer_bytes_max
+        self.share.bytes_max = drained if wanted is None else wanted
+        if wanted is None or wanted <= drained or self.refusal is not None:
+            return
+        if self.router.summary.on_demand is False and self.router.keeper.version == 1:
+            self.refusal = cannot_drain(self.settings, len(shards))
+        elif not self._warned:
+            self._warned = True
+            self.events.append(BufferTooLarge(stream=self.stream, buffer_bytes_max=wanted, drained_bytes=drained))
+
+    def _need_body(self) -> None:
+        largest = max(self.settings.request_bytes_max, self.record_bytes_max)
+        self.share.budget.need_body(int(largest * BODY_FACTOR))
