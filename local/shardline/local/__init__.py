@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from shardline.local.doors.kinesis import InProcessKinesis
     from shardline.local.doors.lease_store import MemoryLeaseStore
     from shardline.local.doors.services import LocalServices
+    from shardline.local.http.endpoint import LocalEndpoint, serve
     from shardline.local.state.core import KinesisState
     from shardline.local.state.options import KinesisOptions
     from shardline.local.tables.core import LeaseTables, TableOptions
@@ -24,9 +25,11 @@ _EXPORTS: dict[str, str] = {
     "KinesisOptions": "state.options",
     "KinesisState": "state.core",
     "LeaseTables": "tables.core",
+    "LocalEndpoint": "http.endpoint",
     "LocalServices": "doors.services",
     "MemoryLeaseStore": "doors.lease_store",
     "TableOptions": "tables.core",
+    "serve": "http.endpoint",
 }
 
 __all__ = [
@@ -34,9 +37,11 @@ __all__ = [
     "KinesisOptions",
     "KinesisState",
     "LeaseTables",
+    "LocalEndpoint",
     "LocalServices",
     "MemoryLeaseStore",
     "TableOptions",
+    "serve",
 ]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS, extra="local")

@@ -1,0 +1,156 @@
+"""`LocalEndpoint`: the HTTP endpoint as a context manager, in your loop or on a thread; `serve` for a process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Self
+
+from shardline.common.clock import AsyncioRuntime
+from shardline.common.errors import InvalidInput
+from shardline.local.http.app import App
+from shardline.local.http.protocol import HttpProtocol
+from shardline.local.state.core import KinesisState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from shardline.local.state.options import KinesisOptions
+
+__all__ = ["LocalEndpoint", "serve"]
+
+_HOST = "127.0.0.1"
+_PORT_MAX = 65_535
+
+
+class LocalEndpoint:
+    """Kinesis, DynamoDB, CloudWatch, SQS, S3 and Firehose on one port of this machine.
+
+    ::
+
+        with LocalEndpoint({"orders": 4}) as endpoint:          # on a thread of its own
+            boto3.client("kinesis", endpoint_url=endpoint.url, ...)
+        async with LocalEndpoint({"orders": 4}) as endpoint:    # on the running loop
+            ...
+
+    `streams` (name -> shards) are made at the start. `port` 0 takes a free one. `state` is the Kinesis behind it: tests
+    may change it between requests when it runs on the same loop. The other services are moto's and shared by all
+    endpoints of the process. Raises `InvalidInput` for a port or stream out of range, `OSError` for a port in use.
+    """
+
+    def __init__(
+        self,
+        streams: Mapping[str, int] | None = None,
+        *,
+        port: int = 0,
+        host: str = _HOST,
+        options: KinesisOptions | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        if not 0 <= port <= _PORT_MAX:
+            raise InvalidInput("port", f"from 0 to {_PORT_MAX}", str(port))
+        self._clock = clock or AsyncioRuntime().wall
+        self.state = KinesisState(options)
+        for name, shards in (streams or {}).items():
+            _create(self.state, name, shards, self._clock())
+        self.app = App(self.state, self._clock)
+        self._address = (host, port)
+        self._server: asyncio.Server | None = None
+        self._connections: set[HttpProtocol] = set()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leave: asyncio.Event | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        if self._server is None:
+            raise InvalidInput("endpoint", "entered before its port is asked for")
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """The endpoint's URL, for every service."""
+        return f"http://{self._address[0]}:{self.port}"
+
+    # --- on the running loop ---
+
+    async def __aenter__(self) -> Self:
+        host, port = self._address
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: HttpProtocol(self.app.handle, self._connections), host, port, reuse_address=True
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+    async def serve_forever(self) -> None:
+        """Serve until cancelled."""
+        assert self._server is not None
+        await self._server.serve_forever()
+
+    # --- on a thread ---
+
+    def __enter__(self) -> Self:
+        started = threading.Event()
+        failure: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, args=(started, failure), name="shardline-local", daemon=True)
+        self._thread.start()
+        started.wait()
+        if failure:
+            self._thread.join()
+            raise failure[0]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loop is not None
+        assert self._leave is not None
+        assert self._thread is not None
+        self._loop.call_soon_threadsafe(self._leave.set)
+        self._thread.join()
+
+    def _run(self, started: threading.Event, failure: list[BaseException]) -> None:
+        async def whole() -> None:
+            self._loop, self._leave = asyncio.get_running_loop(), asyncio.Event()
+            async with self:
+                started.set()
+                await self._leave.wait()
+
+        try:
+            asyncio.run(whole())
+        except OSError as error:
+            failure.append(error)
+            started.set()
+
+    def __repr__(self) -> str:
+        where = self.url if self._server is not None else "closed"
+        return f"LocalEndpoint({where}, {self.state!r})"
+
+
+def _create(state: KinesisState, name: str, shards: int, now: float) -> None:
+    from shardline.local.state.refusal import Refusal
+
+    try:
+        state.create_stream(name, shards, now=now)
+    except Refusal as refusal:
+        raise InvalidInput("stream", f"a name and shard count that AWS would accept ({refusal.message})") from None
+
+
+async def serve(endpoint: LocalEndpoint, announce: Callable[[str], None]) -> None:
+    """Serve until cancelled; `announce` gets the URL as soon as it answers."""
+    async with endpoint:
+        announce(endpoint.url)
+        await endpoint.serve_forever()
