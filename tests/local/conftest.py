@@ -32,7 +32,7 @@ def client(endpoint: LocalEndpoint) -> Iterator[Callable[[str], Any]]:
     """Return a maker of boto3 clients of the endpoint, which do not retry."""
     made: list[Any] = []
 
-    def make(service: str) -> Any:  # noqa: ANN401 - boto3 ships no types.
+    def make(service: str) -> Any:
         made.append(boto3.client(service, endpoint_url=endpoint.url, config=NO_RETRIES, **CREDENTIALS))
         return made[-1]
 
