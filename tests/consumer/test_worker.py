@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from shardline.common.ports.lease_store import TableSpec
 from shardline.common.records import LATEST, SHARD_END, TRIM_HORIZON
 from shardline.consumer.config import DeliveryConfig, WorkerConfig
 from shardline.consumer.events import HandlerFailed, LeaseAcquired, LeasesCreated, PositionTrimmed, ShardEnded
+from shardline.consumer.fleet.startup import Fleet
 from shardline.consumer.worker import Worker
 from shardline.local.sim.simulation import Simulation, run
 
@@ -22,12 +24,13 @@ if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, Record
 
 
-async def fleet(sim: Simulation) -> World:
+async def fleet(sim: Simulation, mode: Fleet = Fleet.AUTO) -> World:
     """Run three workers through a split, a merge, a crash, a late joiner and a graceful leaving, under load."""
     world = World(sim)
     await world.create()
+    leases = replace(QUICK, fleet=mode)
     for name in ("w0", "w1", "w2"):
-        world.start(name)
+        world.start(name, leases=leases)
     await world.load(15, per_aggregate=3)
     world.split(0)
     await world.load(10, per_aggregate=3)
@@ -35,7 +38,7 @@ async def fleet(sim: Simulation) -> World:
     await world.load(5, per_aggregate=3)
     world.crash("w1")
     await world.load(10, per_aggregate=3)
-    world.start("w3")
+    world.start("w3", leases=leases)
     await world.load(5, per_aggregate=3)
     await world.stop("w0")
     await world.load(15, per_aggregate=3)
@@ -44,10 +47,11 @@ async def fleet(sim: Simulation) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_a_fleet_loses_nothing_and_keeps_order(seed: int) -> None:
+@pytest.mark.parametrize("mode", [Fleet.AUTO, Fleet.KCL2])
+@pytest.mark.parametrize("seed", range(6))
+def test_a_fleet_loses_nothing_and_keeps_order(seed: int, mode: Fleet) -> None:
     """Whatever the interleaving: no record lost, first deliveries in order per key, every finished shard at its end."""
-    world = run(fleet, seed=seed, until=3600)
+    world = run(partial(fleet, mode=mode), seed=seed, until=3600)
     assert world.lost == []
     assert world.disorder == []
     rows = world.rows()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from shardline.common._lazy import exports
 
 if TYPE_CHECKING:
-    from shardline.consumer.config import DeliveryConfig, Fleet, LeaseConfig, TableConfig, WorkerConfig
+    from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, WorkerConfig
+    from shardline.consumer.fleet.startup import Fleet
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.lineage import Start, StartPoint
     from shardline.consumer.retrieval.polling import PollingSettings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _EXPORTS: dict[str, str] = {
     "Batch": "handler",
     "DeliveryConfig": "config",
-    "Fleet": "config",
+    "Fleet": "fleet.startup",
     "LeaseConfig": "config",
     "PollingSettings": "retrieval.polling",
     "Record": "handler",

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.backoff import Backoff
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX
+from shardline.consumer.fleet.assignment import Strategy
+from shardline.consumer.fleet.startup import Fleet
 from shardline.consumer.leases.times import LeaseTimes
 from shardline.consumer.retrieval.polling import PollingSettings
 
@@ -26,14 +27,6 @@ _TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
 _LEASES_MAX_DEFAULT: Final = 2**31 - 1
 _WORKER_ID_LENGTH_MAX: Final = 256
 _RESERVED_IDS: Final = ("Leader", "Migration3.0", "TableMigration3.5")
-
-
-class Fleet(StrEnum):
-    """Which fleet this worker joins (`kcl.md` 4.5): decided at start, or said by the operator."""
-
-    AUTO = "auto"
-    KCL2 = "kcl2"
-    KCL3 = "kcl3"
 
 
 def _seconds(name: str, value: float, low: float, high: float) -> None:
@@ -77,6 +70,9 @@ class LeaseConfig:
     """Leases: `failover_s` and `call_timeout_s` (at most a third of it; None: that third, 3 s at most) and limits.
 
     A worker's fail-over time must equal its fleet's, Java workers included: the leader judges everybody by its own.
+    `fleet` is the operator's word on what else may run on the lease table; `auto` looks, and refuses where it cannot
+    tell. `report_s`, `leader_lease_s` and `leader_heartbeat_s` are the KCL's worker metrics period, lock duration and
+    heartbeat. The two tables exist only beside workers of KCL 3.0 to 3.4 (None: the KCL's names).
     """
 
     failover_s: float = 10.0
@@ -89,7 +85,16 @@ class LeaseConfig:
     clean_up: bool = True
     clean_up_s: float = 60.0
     fleet: Fleet = Fleet.AUTO
+    graceful_hand_off: bool = True
     hand_off_timeout_s: float = 30.0
+    strategy: Strategy = Strategy.WORKER_UTILIZATION_AWARE
+    balance_every_runs: int = 3
+    report_s: float = 30.0
+    version_poll_s: float = 60.0
+    leader_lease_s: float = 120.0
+    leader_heartbeat_s: float = 30.0
+    coordinator_table: str | None = None
+    metrics_table: str | None = None
 
     def __post_init__(self) -> None:
         LeaseTimes(failover_s=self.failover_s, call_timeout_s=self.call_timeout_s)
@@ -99,7 +104,11 @@ class LeaseConfig:
         _seconds("parent_poll_s", self.parent_poll_s, 0.1, 3600)
         _seconds("audit_s", self.audit_s, 1, 86_400)
         _seconds("clean_up_s", self.clean_up_s, 1, 86_400)
-        _seconds("hand_off_timeout_s", self.hand_off_timeout_s, 0.1, 86_400)
+        _count("balance_every_runs", self.balance_every_runs, 1)
+        for name in ("hand_off_timeout_s", "report_s", "version_poll_s", "leader_lease_s", "leader_heartbeat_s"):
+            _seconds(name, getattr(self, name), 0.1, 86_400)
+        if self.leader_lease_s < 2 * self.leader_heartbeat_s:
+            raise InvalidInput("leader_lease_s", "at least two leader_heartbeat_s", str(self.leader_lease_s))
 
     @property
     def times(self) -> LeaseTimes:

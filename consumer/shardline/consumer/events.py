@@ -13,10 +13,14 @@ from shardline.common.events import Event
 __all__ = [
     "BatchProcessed",
     "CallFailed",
+    "FleetVersionChanged",
     "HandlerFailed",
+    "LeadershipChanged",
     "LeaseAcquired",
     "LeaseLost",
+    "LeasesAssigned",
     "LeasesCreated",
+    "LeasesRescued",
     "PositionTrimmed",
     "RowQuarantined",
     "ShardEnded",
@@ -167,3 +171,39 @@ class TaskFailed(Event):
     task: str
     error: str
     retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeadershipChanged(Event):
+    """This worker began or ceased to lead the fleet."""
+
+    name: ClassVar[str] = "fleet.leadership"
+    worker_id: str
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasesAssigned(Event):
+    """As leader, this worker assigned or handed off leases; each move says which, and to whom."""
+
+    name: ClassVar[str] = "fleet.assigned"
+    moves: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasesRescued(Event):
+    """Leases that had stood still for two fail-over times are being taken without waiting for a leader."""
+
+    name: ClassVar[str] = "fleet.rescued"
+    level: ClassVar[str] = "warning"
+    leases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetVersionChanged(Event):
+    """The fleet's client version was changed; other algorithms run from now on."""
+
+    name: ClassVar[str] = "fleet.version"
+    level: ClassVar[str] = "warning"
+    before: str
+    after: str

@@ -27,9 +27,10 @@ from shardline.common.ports.kinesis import Stream
 from shardline.consumer.config import WorkerConfig
 from shardline.consumer.driver.context import Context, StreamPlan, attempt, supervise
 from shardline.consumer.driver.holding import Holdings
+from shardline.consumer.driver.joining import join
+from shardline.consumer.driver.membership import Membership
 from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
-from shardline.consumer.driver.taking import TakingLoop
 from shardline.consumer.events import WorkerStarted, WorkerStopped
 from shardline.consumer.handler import HandlerSpec
 from shardline.consumer.identity import unique_worker_id
@@ -144,18 +145,22 @@ class Worker:
             context = await self._open(stack, plans)
             sync = ShardSync(context)
             await ensure_table(context)
-            await sync.initialize(lease_rows(context, await scan_items(context, consistent=True)))
+            rows = lease_rows(context, await scan_items(context, consistent=True))
+            sync.check_starts(rows)
+            plan = await join(context, rows)
+            await sync.initialize(rows)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             holdings = Holdings(context, group, sync)
-            loop = TakingLoop(context, holdings, sync)
-            membership = self._runtime.spawn(group, supervise(context, "taker", loop.run), name="taker")
-            stack.push_async_callback(self._leave, context, holdings, membership)
+            membership = Membership(context, holdings, sync, plan)
+            await membership.prepare()
+            running = self._runtime.spawn(group, supervise(context, "membership", membership.run), name="membership")
+            stack.push_async_callback(self._leave, context, holdings, membership, running)
             self._holdings = holdings
             self.events.emit(
                 WorkerStarted(
                     worker_id=self.worker_id,
                     table=context.table,
-                    fleet="kcl2",
+                    fleet=plan.version.value,
                     failover_s=context.times.failover_s,
                 )
             )
@@ -221,6 +226,7 @@ class Worker:
         store = await stack.enter_async_context(connection.lease_store())
         table = self.config.table.name or self.application
         context = Context(
+            application=self.application,
             me=self.worker_id,
             table=table,
             runtime=self._runtime,
@@ -265,8 +271,11 @@ class Worker:
             plans.append(StreamPlan(stream=stream, handler=handler, start=self._starts.get(stream.name)))
         return tuple(plans)
 
-    async def _leave(self, context: Context, holdings: Holdings, membership: asyncio.Task[None]) -> None:
-        membership.cancel()
+    async def _leave(
+        self, context: Context, holdings: Holdings, membership: Membership, running: asyncio.Task[None]
+    ) -> None:
+        running.cancel()
+        await membership.leave()
         unclean = await holdings.close(self.config.delivery.stop_timeout_s)
         self.events.emit(WorkerStopped(worker_id=context.me, unclean=unclean))
 

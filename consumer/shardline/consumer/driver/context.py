@@ -45,6 +45,7 @@ class StreamPlan:
 class Context:
     """The worker's collaborators and settings; `table` is the lease table's name, `me` this worker's id."""
 
+    application: str
     me: str
     table: str
     runtime: Runtime

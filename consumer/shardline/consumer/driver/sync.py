@@ -68,25 +68,23 @@ class ShardSync:
                 return list({shard.shard_id: shard for shard in shards}.values())
         raise ShardlineError(f"stream {stream} lists more than {_PAGES_MAX} pages of shards")
 
-    async def initialize(self, rows: Sequence[LeaseRow]) -> None:
-        """Create the leases of every stream that has none among `rows`.
-
-        Raises `InvalidInput` for a new application without a start position.
-        """
+    def check_starts(self, rows: Sequence[LeaseRow]) -> None:
+        """Raise `InvalidInput` for a stream that has no lease among `rows`, and no start position either."""
         for plan in self._context.streams:
-            mine = [row for row in rows if row.stream_name == plan.lease_prefix]
-            if not mine:
-                await self._initialize(plan, rows)
+            if plan.start is None and not _of(plan, rows):
+                choices = "TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP"
+                raise InvalidInput("start", f"given for a new application: {choices}")
 
-    async def _initialize(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
-        if plan.start is None:
-            raise InvalidInput(
-                "start", "given for a new application: TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP"
-            )
-        shards = await self._snapshot(plan, plan.start)
-        pin = application_pin((), self._context.runtime.wall())
-        del rows
-        await self._create(initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix), "initial")
+    async def initialize(self, rows: Sequence[LeaseRow]) -> None:
+        """Create the leases of every stream that has none among `rows`, nor when its shards are listed."""
+        for plan in self._context.streams:
+            if not _of(plan, rows) and plan.start is not None:
+                shards = await self._snapshot(plan, plan.start)
+                if _of(plan, lease_rows(self._context, await scan_items(self._context, consistent=True))):
+                    continue  # Another worker was quicker, perhaps by a list from before a reshard: its leases stand.
+                pin = application_pin((), self._context.runtime.wall())
+                leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
+                await self._create(leases, "initial")
 
     async def _snapshot(self, plan: StreamPlan, start: Start) -> list[Shard]:
         for _ in range(_SNAPSHOT_TRIES):
@@ -102,7 +100,7 @@ class ShardSync:
         start = plan.start or _SAFE_START
         for _ in range(len(shards) + 1):
             rows = lease_rows(self._context, await scan_items(self._context, consistent=True))
-            mine = [row for row in rows if row.stream_name == plan.lease_prefix]
+            mine = _of(plan, rows)
             pin = application_pin(mine, self._context.runtime.wall())
             missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)
             if not await self._create(missing, "repair"):
@@ -129,3 +127,7 @@ class ShardSync:
         if made:
             self._context.events.emit(LeasesCreated(leases=tuple(made), reason=reason))
         return bool(made)
+
+
+def _of(plan: StreamPlan, rows: Sequence[LeaseRow]) -> list[LeaseRow]:
+    return [row for row in rows if row.stream_name == plan.lease_prefix]

@@ -1,0 +1,68 @@
+"""Finds the leases that a leader has assigned to this worker, by the owner index (`kcl.md` 3.3)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from shardline.common.ports.lease_store import Key
+from shardline.consumer.driver.joining import OWNER_INDEX
+from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, read_row
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shardline.common.ports.lease_store import Value
+    from shardline.consumer.driver.context import Context
+    from shardline.consumer.driver.holding import Holdings
+
+__all__ = ["Discovery"]
+
+_EAGER_ROUNDS: Final = 10
+"""A worker that has just started looks five times as often, twice the fail-over time long."""
+_PAGES_MAX: Final = 1000
+
+
+class Discovery:
+    """Queries the index, reads what is new consistently, and adopts it if no hand-off is pending."""
+
+    def __init__(self, context: Context, holdings: Holdings) -> None:
+        self._context = context
+        self._holdings = holdings
+        self._rounds = 0
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await self._round()
+            self._rounds += 1
+            period = self._context.times.discover_s
+            await asyncio.sleep(period / 5 if self._rounds < _EAGER_ROUNDS else period)
+
+    async def _round(self) -> None:
+        for key in await self._assigned():
+            if key not in self._holdings:
+                await self._look(key)
+
+    async def _assigned(self) -> list[str]:
+        context = self._context
+        keys: list[str] = []
+        start: Mapping[str, Value] | None = None
+        for _ in range(_PAGES_MAX):
+            page = await context.store.query_index(
+                context.table, OWNER_INDEX, context.me, start=start, timeout_s=context.times.timeout_s
+            )
+            keys.extend(str(item[LEASE_KEY]) for item in page.items)
+            start = page.next_start
+            if start is None:
+                break
+        return sorted(keys)
+
+    async def _look(self, key: str) -> None:
+        context = self._context
+        item = await context.store.get(
+            context.table, Key(LEASE_KEY, key), consistent=True, timeout_s=context.times.timeout_s
+        )
+        row = None if item is None else read_row(item)
+        if isinstance(row, LeaseRow) and row.owner == context.me and row.checkpoint_owner is None:
+            self._holdings.adopt(row)

@@ -1,0 +1,205 @@
+"""Looks at the whole lease table: rescues leases that stand still, and, as leader, assigns and audits.
+
+One scan serves both, so that leading costs a watcher no further reads (the call budget is in DESIGN.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from shardline.common.errors import ProtocolViolation, ServiceError
+from shardline.common.ports.lease_store import Delete, Equals, Key
+from shardline.common.records import SHARD_END
+from shardline.consumer.driver.context import pause
+from shardline.consumer.driver.tables import lease_rows, scan_items
+from shardline.consumer.driver.taking import Auditor
+from shardline.consumer.events import LeasesAssigned, LeasesRescued
+from shardline.consumer.fleet.assignment import AssignmentManager, AssignmentSettings, DecisionKind
+from shardline.consumer.fleet.model import ObservedLease
+from shardline.consumer.fleet.rescue import LiveWorkers, StillRows, watch_period_s
+from shardline.consumer.fleet.variance_policy import VarianceSettings
+from shardline.consumer.fleet.worker_metrics import ENTITY_TYPE, STALE_AFTER_S, MetricsRow, active_workers, parse_row
+from shardline.consumer.leases.row import LeaseRow, read_row
+
+if TYPE_CHECKING:
+    from shardline.common.ports.lease_store import Item
+    from shardline.consumer.driver.context import Context
+    from shardline.consumer.driver.holding import Holdings
+    from shardline.consumer.driver.leading import LockKeeper
+    from shardline.consumer.driver.sync import ShardSync
+    from shardline.consumer.fleet.assignment import Decision
+    from shardline.consumer.fleet.startup import Place, Plan
+
+__all__ = ["Watch"]
+
+_WRITES_AT_ONCE: Final = 8
+
+
+class _Look(NamedTuple):
+    """One whole scan: leases, and the metrics rows that stood beside them."""
+
+    rows: list[LeaseRow]
+    observed: list[ObservedLease]
+    metrics: list[MetricsRow]
+    at: float
+
+
+class Watch:
+    """The loop that looks; `wake` makes it look now (leadership began or ended)."""
+
+    def __init__(
+        self, context: Context, holdings: Holdings, sync: ShardSync, plan: Plan, lock: LockKeeper, wake: asyncio.Event
+    ) -> None:
+        leases = context.config.leases
+        self._context = context
+        self._holdings = holdings
+        self._plan = plan
+        self._lock = lock
+        self._wake = wake
+        self._still = StillRows(leases.failover_s)
+        self._live = LiveWorkers()
+        self._auditor = Auditor(context, sync)
+        settings = AssignmentSettings(
+            failover_s=leases.failover_s,
+            graceful_hand_off=leases.graceful_hand_off,
+            hand_off_timeout_s=leases.hand_off_timeout_s,
+            balance_every_runs=leases.balance_every_runs,
+            strategy=leases.strategy,
+            variance=VarianceSettings(leases_per_worker_max=leases.leases_max),
+        )
+        self._manager = AssignmentManager(settings, context.runtime.random)
+        self._led = False
+        self._assign_at = 0.0
+
+    async def run(self) -> None:
+        """Look for ever; a scan that fails raises, and whoever supervises starts over (what was seen is kept)."""
+        runtime = self._context.runtime
+        while True:
+            await self._round()
+            watcher = self._live.is_watcher(self._context.me, self._lock.lock.holder, runtime.monotonic())
+            period = watch_period_s(self._context.times.failover_s, watcher=watcher, random=runtime.random)
+            await pause(self._wake, period)
+
+    async def _round(self) -> None:
+        look = await self._look()
+        self._live.on_scan([(row.worker_id, row.last_update_s) for row in look.metrics if row.ours], look.at)
+        self._rescue(look)
+        if self._lock.is_leader():
+            await self._lead(look)
+        elif self._led:
+            self._led = False
+            self._manager.reset()
+
+    async def _look(self) -> _Look:
+        context = self._context
+        at = context.runtime.monotonic()
+        items = await scan_items(context)
+        rows = lease_rows(context, items)
+        metrics = _metrics(items, self._plan.metrics_read[-1])
+        for place in self._plan.metrics_read[:-1]:  # Legacy layout: they stand in a table of their own as well.
+            metrics += _metrics(await scan_items(context, table=place.table), place, typed=False)
+        return _Look(rows, [_observed(row) for row in rows], metrics, at)
+
+    # --- rescue ------------------------------------------------------------------------------------------------------
+
+    def _rescue(self, look: _Look) -> None:
+        context = self._context
+        still = {lease.lease_key for lease in self._still.on_scan(look.observed, look.at)}
+        room = context.config.leases.leases_max - len(self._holdings)
+        rescued: list[str] = []
+        for row in look.rows:
+            if row.key not in still or row.key in self._holdings or len(rescued) >= room:
+                continue
+            if row.owner == context.me and row.checkpoint_owner is None:
+                self._holdings.adopt(row)
+            elif self._holdings.take(row, rescue=True):
+                rescued.append(row.key)
+        if rescued:
+            context.events.emit(LeasesRescued(leases=tuple(rescued)))
+
+    # --- leading -----------------------------------------------------------------------------------------------------
+
+    async def _lead(self, look: _Look) -> None:
+        if not self._led:
+            self._led = True
+            self._manager.reset()
+            self._assign_at = look.at
+        waiting = any(row.actual_owner is None for row in look.rows)
+        if look.at < self._assign_at and not waiting:
+            return
+        self._assign_at = look.at + self._context.times.assign_s
+        workers = active_workers(
+            look.metrics, self._context.runtime.wall(), report_s=self._context.config.leases.report_s
+        )
+        decisions = self._manager.run(look.observed, workers, look.at)
+        by_key = {row.key: row for row in look.rows}
+        failed = await self._write_all(decisions, by_key)
+        if failed and self._manager.run_failed():
+            await self._lock.release()
+            return
+        await self._auditor.audit(look.rows)
+        await self._drop_stale(look.metrics)
+
+    async def _write_all(self, decisions: list[Decision], by_key: dict[str, LeaseRow]) -> bool:
+        """Write the decisions, some at a time, while we lead; True if a call failed (a condition may)."""
+        gate = asyncio.Semaphore(_WRITES_AT_ONCE)
+        failures: list[Exception] = []
+        done: list[Decision] = []
+
+        async def write(decision: Decision) -> None:
+            async with gate:
+                try:
+                    if self._lock.is_leader() and await self._write(decision, by_key[decision.lease.lease_key]):
+                        done.append(decision)
+                except (ServiceError, ProtocolViolation) as error:
+                    self._context.report("leader.assign", error, decision.lease.lease_key)
+                    failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for decision in decisions:
+                self._context.runtime.spawn(group, write(decision), name=f"assign {decision.lease.lease_key}")
+        if done:
+            moves = tuple(f"{one.kind.value} {one.lease.lease_key} to {one.worker_id}" for one in done)
+            self._context.events.emit(LeasesAssigned(moves=moves))
+        return bool(failures)
+
+    async def _write(self, decision: Decision, row: LeaseRow) -> bool:
+        context = self._context
+        if decision.kind is DecisionKind.HAND_OFF:
+            write = context.writes.hand_off(row, decision.worker_id)
+        else:
+            write = context.writes.assign(row, decision.worker_id)
+        result = await context.store.write(write, timeout_s=context.times.timeout_s)
+        if result.applied and decision.kind is DecisionKind.ASSIGN and decision.worker_id == context.me:
+            assigned = None if result.item is None else read_row(result.item)
+            if isinstance(assigned, LeaseRow):
+                self._holdings.adopt(assigned)  # Our own share needs no discovery.
+        return result.applied
+
+    async def _drop_stale(self, metrics: list[MetricsRow]) -> None:
+        """Delete metrics rows that nobody has written for a day, as read (`kcl.md` 3.5 step 2)."""
+        context, place = self._context, self._plan.metrics
+        for row in metrics:
+            if context.runtime.wall() - row.last_update_s > STALE_AFTER_S:
+                key = Key(place.key_attribute, row.worker_id)
+                write = Delete(place.table, key, (Equals("lut", row.last_update_s),))
+                await context.store.write(write, timeout_s=context.times.timeout_s)
+
+
+def _observed(row: LeaseRow) -> ObservedLease:
+    return ObservedLease(
+        row.key,
+        row.owner,
+        row.checkpoint_owner,
+        row.counter,
+        row.throughput_kbps,
+        finished=row.checkpoint == SHARD_END,
+    )
+
+
+def _metrics(items: list[Item], place: Place, *, typed: bool = True) -> list[MetricsRow]:
+    """Return the legal metrics rows among the items; in the lease table only what says that it is one."""
+    found = [item for item in items if not typed or item.get("entityType") == ENTITY_TYPE]
+    rows = (parse_row(item, place.key_attribute) for item in found)
+    return [row for row in rows if row is not None]
