@@ -6,10 +6,9 @@ Nothing is imported until it is used (`shardline.common._lazy`). To export a nam
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from shardline.common._lazy import exports
 
+TYPE_CHECKING = False  # Written out: a Lambda imports this package, and importing `typing` costs more than all of it.
 if TYPE_CHECKING:
     from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, WorkerConfig
     from shardline.consumer.fleet.startup import Fleet

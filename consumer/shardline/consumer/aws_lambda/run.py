@@ -93,7 +93,7 @@ class Invocation:
         """Return the user records of a Kinesis record, or its raw record and why it cannot be taken apart."""
         self._done_before = 0
         self.tally.kinesis_records += 1
-        raw = Record(origin, origin.data or b"", origin.partition_key, None, 0, False, NO_HEADERS)  # noqa:
+        raw = Record(origin, origin.data or b"", origin.partition_key, None, 0, False, NO_HEADERS)
         if origin.data is None:
             return iter((raw,)), InvalidInput("data", "strict base64 text", origin.problem or "")
         check = Validation(origin.data, max_sub_records=self.plan.max_sub_records).run()
@@ -162,7 +162,7 @@ class Invocation:
 
     def _report_store(self, origin: Origin, error: Exception) -> None:
         if self.plan.failed is not None:
-            record = Record(origin, b"", None, None, 0, False, NO_HEADERS)  # noqa:
+            record = Record(origin, b"", None, None, 0, False, NO_HEADERS)
             self.plan.failed(record, error)
 
 
