@@ -36,7 +36,7 @@ def test_facts_sit_on_the_class() -> None:
     """Whether to try again is read from the error, not from its message."""
     retryable = {name for name in errors.__all__ if getattr(getattr(errors, name), "retryable", False)}
     throttled = {name for name in errors.__all__ if getattr(getattr(errors, name), "throttled", False)}
-    assert retryable == {"Throttled", "InUse", "LimitExceeded", "Unreachable", "Ambiguous"}
+    assert retryable == {"CredentialsRefused", "Throttled", "InUse", "LimitExceeded", "Unreachable", "Ambiguous"}
     assert throttled == {"Throttled"}
 
 
