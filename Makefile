@@ -106,6 +106,10 @@ format: $(VENV)/.check  ## Format the sources, and mend what ruff can mend.
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
+.PHONY: fuzz
+fuzz: $(VENV)/.fuzz  ## Fuzz the decoder against protobuf for 60 s: ARGS="--seconds 600".
+	$(BIN)/python tests/fuzz $(ARGS)
+
 # ---- tidy up --------------------------------------------------------------------------------------------------------
 .PHONY: clean
 clean:  ## Remove everything that is not under version control and can be made again.

@@ -7,6 +7,9 @@ from functools import partial
 from aws_kinesis_agg.aggregator import RecordAggregator
 from aws_kinesis_agg.deaggregator import iter_deaggregate_records
 
+from shardline.common.aggregation import AggregateBuilder
+from shardline.common.deaggregation import deaggregate
+
 from bench.harness import AGGREGATE_BYTES_MAX, Case, cpu_seconds, user_records
 
 RECORD_COUNTS = {100: 40_000, 1_000: 10_000}
@@ -53,8 +56,45 @@ def peer_decode(data_bytes: int) -> float:
     return spent / count
 
 
+def our_encode(data_bytes: int) -> float:
+    """Return CPU seconds per user record of our aggregation."""
+    records = user_records(RECORD_COUNTS[data_bytes], data_bytes)
+
+    def work() -> None:
+        builder = AggregateBuilder(AGGREGATE_BYTES_MAX)
+        append = builder.try_append
+        for key, data in records:
+            if not append(key, data):
+                builder.seal()
+                builder.clear()
+                append(key, data)
+
+    return cpu_seconds(work) / len(records)
+
+
+def our_decode(data_bytes: int) -> float:
+    """Return CPU seconds per user record of our deaggregation: validated whole, a record object with all its fields."""
+    blobs, count = peer_blobs(data_bytes)
+    seen = 0
+
+    def work() -> None:
+        nonlocal seen
+        for blob in blobs:
+            for _ in deaggregate(blob, "a"):
+                seen += 1
+
+    spent = cpu_seconds(work)
+    assert seen == count
+    return spent / count
+
+
 CASES = [
-    Case(work=work, bytes=size, who="aws-kinesis-agg", measure=partial(measure, size))
+    Case(work=work, bytes=size, who=who, measure=partial(measure, size))
     for size in RECORD_COUNTS
-    for work, measure in (("encode", peer_encode), ("decode", peer_decode))
+    for work, who, measure in (
+        ("encode", "shardline", our_encode),
+        ("encode", "aws-kinesis-agg", peer_encode),
+        ("decode", "shardline", our_decode),
+        ("decode", "aws-kinesis-agg", peer_decode),
+    )
 ]

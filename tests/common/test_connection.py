@@ -186,6 +186,8 @@ def test_region_comes_from_setting_session_or_environment(monkeypatch: pytest.Mo
         _ = Connection().region
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-south-1")
     assert Connection().region == "ap-south-1"
+    monkeypatch.setenv("AWS_REGION", "sa-east-1")
+    assert Connection().region == "sa-east-1"
 
 
 def test_connections_are_values() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
@@ -19,21 +18,18 @@ from shardline.common.hashing import FULL_RANGE, HashRange, hash_key
 from tests.common.aggregates import (
     MAGIC,
     Row,
+    assert_agrees_with_the_oracle,
     blob,
     field,
     key,
     oracle_encode,
-    oracle_verdict,
     record,
+    rows,
 )
 from tests.common.aggregates import (
     hash_key as hash_entry,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-REASONS = {"wire", "required", "index", "hash-key", "utf8", "empty", "too-many"}
 # What a standard library module of ours may bring in beyond the bare interpreter (3.11 to 3.14).
 IMPORTS_ALLOWED = {
     "__future__",
@@ -67,11 +63,6 @@ IMPORTS_ALLOWED = {
     "shardline.common.errors",
     "shardline.common.limits",
 }
-
-
-def rows(records: Iterable[UserRecord]) -> list[Row]:
-    """Return what records hold, as a test's rows."""
-    return [Row(r.partition_key or "", r.data, r.explicit_hash_key, dict(r.headers)) for r in records]
 
 
 def test_an_aggregate_gives_its_records_in_order() -> None:
@@ -230,20 +221,6 @@ def test_messages_are_read_as_the_protobuf_runtime_reads_them(body: bytes, field
 def test_what_the_runtime_writes_comes_back(put: list[Row]) -> None:
     """Every aggregate of the runtime decodes to its records."""
     assert rows(deaggregate(oracle_encode(put), "a")) == [row._replace(headers={}) for row in put]
-
-
-def assert_agrees_with_the_oracle(data: bytes, fields_per_step: int = 2048) -> None:
-    """Check one blob against protobuf's runtime and the rules of totality."""
-    check = Validation(data, fields_per_step=fields_per_step).run()
-    made = rows(iterate(check, "outer"))
-    expected = oracle_verdict(data)
-    if isinstance(expected, list):
-        assert check.kind == "aggregate"
-        assert made == expected
-    else:
-        assert check.kind == expected
-        assert made == [Row("outer", data, None, {})]
-    assert (check.reason in REASONS) is (check.kind == "malformed")
 
 
 def test_module_imports_only_what_a_lambda_can_afford() -> None:

@@ -333,24 +333,25 @@ class Validation:
             self.columns.add_tags(tags, start, stop)
 
     def _tag(self, at: int, stop: int) -> Steps:
-        """Check one tag: a key and perhaps a value, both text."""
+        """Check one tag: a key and perhaps a value, both text; of each the last one given counts."""
         blob = self.data
-        has_key = False
+        spans: dict[int, tuple[int, int]] = {}
         while at < stop:
             if self._room <= 0:
                 yield
             self._room -= 1
             tag, at = read_tag(blob, at, stop)
             if tag in {TAG_KEY, TAG_VALUE}:
-                start, at = read_span(blob, at, stop)
-                self._text(start, at)
-                has_key = has_key or tag == TAG_KEY
+                spans[tag] = read_span(blob, at, stop)
+                at = spans[tag][1]
             elif tag >> 3 <= TAG_VALUE >> 3:
                 raise Malformed("wire")
             else:
                 at = yield from self._skip(tag, at, stop)
-        if not has_key:
+        if TAG_KEY not in spans:
             raise Malformed("required")
+        for start, end in spans.values():
+            self._text(start, end)
 
     def _skip(self, tag: int, at: int, stop: int) -> Generator[None, None, int]:
         """Pass over an unknown field, groups included; returns where it ends."""

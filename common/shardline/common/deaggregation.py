@@ -277,11 +277,8 @@ def _read_headers(blob: bytes, at: int, stop: int) -> Mapping[str, str]:
     """Return the tags of the record at blob[at:stop]; of equal keys the last wins, a tag without value has ""."""
     headers: dict[str, str] = {}
     for start, end in _spans(blob, at, stop, RECORD_TAG):
-        texts = {
-            tag: str(blob[first:last], "utf-8")
-            for tag in (TAG_KEY, TAG_VALUE)
-            for first, last in _spans(blob, start, end, tag)
-        }
+        last = {tag: span for tag in (TAG_KEY, TAG_VALUE) for span in _spans(blob, start, end, tag)}
+        texts = {tag: str(blob[first:after], "utf-8") for tag, (first, after) in last.items()}
         headers[texts[TAG_KEY]] = texts.get(TAG_VALUE, "")
     return headers
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ __all__ = ["from_item", "from_value", "key_fields", "request_of", "to_item", "to
 
 FLOAT_DECIMALS = 6
 _STEP = Decimal(1).scaleb(-FLOAT_DECIMALS)
+_WIDE = Context(prec=64)
 NUMBER_DIGITS_MAX = 38
 """DynamoDB's precision for numbers."""
 
@@ -43,7 +44,7 @@ def number_text(value: float) -> str:
         raise InvalidInput("value", "a finite number")
     if abs(value) >= 10 ** (NUMBER_DIGITS_MAX - FLOAT_DECIMALS):
         raise InvalidInput("value", f"a number of at most {NUMBER_DIGITS_MAX - FLOAT_DECIMALS} digits before the point")
-    text = format(Decimal(repr(value)).quantize(_STEP, ROUND_HALF_UP), "f").rstrip("0")
+    text = format(Decimal(repr(value)).quantize(_STEP, ROUND_HALF_UP, _WIDE), "f").rstrip("0")
     text = text + "0" if text.endswith(".") else text
     return "0.0" if text == "-0.0" else text
 

@@ -10,6 +10,7 @@ when the service refuses them all the same. `Signer.adjust_clock` follows the se
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from inspect import iscoroutinefunction
@@ -181,7 +182,8 @@ def configured_region(settings: ServiceSettings) -> str:
     if region is None and settings.session is not None:
         region = _botocore_session(settings.session).get_config_variable("region")
     if region is None:
-        region = _config(_new_session(settings), "region")
+        # botocore reads AWS_DEFAULT_REGION only; the other SDKs, Lambda and ECS say AWS_REGION.
+        region = os.environ.get("AWS_REGION") or _config(_new_session(settings), "region")
     if region is None:
         raise InvalidInput("region_name", "given, here or as AWS_REGION or in the profile")
     return str(region)

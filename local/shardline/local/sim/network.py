@@ -122,16 +122,19 @@ class Faults:
 
 
 class Sender(NamedTuple):
-    """Who asks for a call and when, in simulated seconds; what the oracle learns while the call applies."""
+    """Who asks for a call and when, in simulated seconds, and its fault; what the oracle learns while it applies."""
 
     host: Host | None
     service: Service
     operation: str
     sent_s: float
+    fault: Fault = Fault.NONE
 
 
 _NEVER = float("inf")
 _TICK_S = 0.0005
+_STORM = 0.8
+"""The share of calls that a storm throttles, and that an outage answers at all."""
 
 
 class Network:
@@ -211,10 +214,12 @@ class Network:
         """
         sender = Sender(HOST.get(), service, operation, self.loop.now)
         self.count[operation] += 1
+        fault = self._fault(sender)
+        sender = sender._replace(fault=fault)
         if self.observe is not None:
             self.observe(sender)
         call = _Call(self, sender, apply)
-        call.send(self._fault(sender))
+        call.send(fault)
         if call.reply_s - self.loop.now < timeout_s:
             return await call.reply  # type: ignore[no-any-return]  # The future holds what `apply` returned.
         timer = self.loop.call_later(timeout_s, call.time_out)
@@ -238,9 +243,9 @@ class Network:
         if way is not None:
             return Fault.REPLY_LOST if way is Cut.REPLIES else Fault.REQUEST_LOST
         if self._outages.get(sender.service, 0.0) > self.loop.now:
-            return Fault.ERROR_BEFORE if self._random.random() < 0.8 else Fault.REQUEST_LOST  # noqa: PLR2004 - a mix of both ends.
+            return Fault.ERROR_BEFORE if self._random.random() < _STORM else Fault.REQUEST_LOST
         stormy = self._storms.get(sender.service, 0.0) > self.loop.now
-        if stormy and self._random.random() < 0.8:  # noqa: PLR2004 - as `storm` says.
+        if stormy and self._random.random() < _STORM:
             return Fault.THROTTLED
         bands = self._bands[sender.service]
         if bands:
@@ -322,6 +327,7 @@ class _Call:
         try:
             return _result(self._apply()), None
         except ShardlineError as error:  # What the service answers; anything else is a mistake and fails the run.
+            network.count[type(error).__name__] += 1
             return None, error
         finally:
             network.sender = None

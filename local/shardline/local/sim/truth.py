@@ -1,0 +1,158 @@
+"""What is true in a simulated world, whatever any client believes: shards, leases, epochs, tenures, outcomes.
+
+Filled by `oracle` from the events of the fake stream and table at the moment they apply, and from the test's own
+producers and handlers. Nothing here judges.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from shardline.common.records import SHARD_END, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Epoch", "Lease", "Place", "ShardTruth", "Started", "Tenure", "UserId"]
+
+
+class UserId(NamedTuple):
+    """What a test's user record says of itself: a unique id, its key, and its number among that key's records."""
+
+    id: str
+    key: str
+    number: int
+
+
+class Place(NamedTuple):
+    """Where a copy of a user record stands in the stream."""
+
+    shard_id: str
+    position: Position
+
+
+class Started(NamedTuple):
+    """Why an ownership epoch began: ``free``, ``released``, ``expired``, ``stolen``; and when."""
+
+    kind: str
+    at_s: float
+
+
+@dataclass(slots=True)
+class ShardTruth:
+    """One shard: its user records in order, which of them were delivered and done, and how far they are done whole."""
+
+    shard_id: str
+    parents: tuple[str, ...]
+    closed: bool = False
+    records: list[UserId] = field(default_factory=list[UserId])
+    positions: list[Position] = field(default_factory=list[Position])
+    index_of: dict[Position, int] = field(default_factory=dict[Position, int])
+    delivered: bytearray = field(default_factory=bytearray)
+    done: bytearray = field(default_factory=bytearray)
+    by_key: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    key_at: dict[str, int] = field(default_factory=dict[str, int])
+    whole: int = 0
+    log: deque[tuple[object, ...]] = field(default_factory=lambda: deque[tuple[object, ...]](maxlen=200))
+
+    def add(self, user: UserId, position: Position) -> None:
+        """Take a user record that the stream has stored."""
+        self.index_of[position] = index = len(self.records)
+        self.records.append(user)
+        self.positions.append(position)
+        self.delivered.append(0)
+        self.done.append(0)
+        self.by_key.setdefault(user.key, []).append(index)
+
+    def first_not_done(self) -> int:
+        """Return the index of the first record that is not done; the number of records if all are."""
+        while self.whole < len(self.done) and self.done[self.whole]:
+            self.whole += 1
+        return self.whole
+
+    def expected_of(self, key: str) -> int | None:
+        """Return the index of the key's first record that was not delivered yet, or None."""
+        mine, at = self.by_key[key], self.key_at.get(key, 0)
+        while at < len(mine) and self.delivered[mine[at]]:
+            at += 1
+        self.key_at[key] = at
+        return mine[at] if at < len(mine) else None
+
+    def excuse(self, upto: int) -> list[UserId]:
+        """Count the records before that index as delivered and done (trimmed, skipped); return the new ones."""
+        excused = [self.records[i] for i in range(upto) if not self.done[i]]
+        for index in range(upto):
+            self.delivered[index] = self.done[index] = 1
+        return excused
+
+
+@dataclass(slots=True)
+class Epoch:
+    """One ownership of a lease in the table, from the write that made it."""
+
+    owner: str | None
+    started: Started
+    checkpoint: Position
+
+
+@dataclass(slots=True)
+class Lease:
+    """One lease row, its epochs, and the checkpoint that stood at each value of its counter."""
+
+    key: str
+    shard_id: str
+    present: bool = False
+    counter: int = 0
+    checkpoint: Position = SHARD_END
+    changed_s: float = 0.0
+    ended: bool = False
+    epochs: list[Epoch] = field(default_factory=list[Epoch])
+    moves: int = 0
+    _counters: list[int] = field(default_factory=list[int])
+    _checkpoints: list[Position] = field(default_factory=list[Position])
+
+    @property
+    def owner(self) -> str | None:
+        """Who the table says owns the lease."""
+        return self.epochs[-1].owner if self.epochs else None
+
+    def remember(self) -> None:
+        """Note the present checkpoint under the present counter."""
+        if not self._checkpoints or self._checkpoints[-1] != self.checkpoint:
+            self._counters.append(self.counter)
+            self._checkpoints.append(self.checkpoint)
+
+    def checkpoint_at(self, counter: int) -> Position | None:
+        """Return the checkpoint that stood when the counter had that value; None if it never had."""
+        at = bisect_right(self._counters, counter)
+        return self._checkpoints[at - 1] if at and counter <= self.counter else None
+
+    def forget(self) -> None:
+        """Begin anew: the row is gone."""
+        self.present = False
+        self._counters.clear()
+        self._checkpoints.clear()
+
+    def superseded(self, worker: str) -> Epoch | None:
+        """Return the epoch that ended the worker's last one, or None while it owns the lease or never did."""
+        for index in range(len(self.epochs) - 1, -1, -1):
+            if self.epochs[index].owner == worker:
+                return self.epochs[index + 1] if index + 1 < len(self.epochs) else None
+        return None
+
+
+@dataclass(slots=True)
+class Tenure:
+    """One worker's hold on a lease under one fencing token: where it began, and how far it has processed."""
+
+    began: Position | None
+    done: Position | None = None
+
+
+def row_position(item: Mapping[str, object]) -> Position:
+    """Return a lease row's stored checkpoint."""
+    sub = item.get("checkpointSubSequenceNumber", 0)
+    return Position.parse(str(item["checkpoint"]), sub if isinstance(sub, int) else 0)

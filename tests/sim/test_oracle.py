@@ -1,0 +1,240 @@
+"""The oracle: each predicate is broken by hand once, so that no invariant is a word without teeth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shardline.common.ports.kinesis import PutEntry, Stream
+from shardline.common.ports.lease_store import Delete, Key, Put, TableSpec, Update, UpdateItem
+from shardline.common.records import Position
+from shardline.local.sim import Simulation
+from shardline.local.sim.network import Network, Sender, Service
+from shardline.local.sim.oracle import INVARIANTS, Oracle, payload
+from shardline.local.sim.truth import Place, UserId
+from shardline.local.state.core import KinesisState
+from shardline.local.tables.core import LeaseTables
+
+if TYPE_CHECKING:
+    from shardline.common.ports.lease_store import Value
+
+STREAM = Stream("orders")
+FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
+
+
+class Scene:
+    """A stream of one shard, its lease held by worker A, and the oracle watching."""
+
+    def __init__(self, shards: int = 1) -> None:
+        self.sim = Simulation(1)
+        self.network = Network(self.sim)
+        self.oracle = Oracle(self.sim, self.network)
+        self.oracle.stop_at_first = False
+        self.state = KinesisState(sink=self.oracle.sink)
+        self.tables = LeaseTables(sink=self.oracle.sink)
+        self.hosts = {name: self.sim.host(name) for name in "AB"}
+        for name, host in self.hosts.items():
+            self.oracle.identify(host, name)
+        self.state.create_stream("orders", shards, now=self.sim.wall_s)
+        self.tables.create_table(TableSpec(name="leases", key_attribute="leaseKey"), self.sim.wall_s)
+        for number in range(shards):
+            self.lease(f"shardId-{number:012d}", "A")
+
+    def lease(self, shard_id: str, owner: str) -> None:
+        """Write a lease row at TRIM_HORIZON."""
+        row: dict[str, Value] = {
+            "leaseKey": shard_id,
+            "leaseCounter": 1,
+            "checkpoint": "TRIM_HORIZON",
+            "leaseOwner": owner,
+        }
+        self.tables.write(Put("leases", row), self.sim.wall_s)
+
+    def put(self, *names: str, key: str = "k") -> list[tuple[UserId, Position]]:
+        """Store one Kinesis record with a user record for each name."""
+        numbers = range(len(self.oracle.places), len(self.oracle.places) + len(names))
+        users = [UserId(name, key, number) for name, number in zip(names, numbers, strict=True)]
+        data = b"".join(payload(user) for user in users)
+        (outcome,) = self.state.put_records(STREAM, [PutEntry(data, key, "1")], now=self.sim.wall_s)
+        assert outcome.sequence_number is not None
+        return [(user, Position(int(outcome.sequence_number), sub)) for sub, user in enumerate(users)]
+
+    def write(self, worker: str, shard_id: str = FIRST, *, sent_s: float | None = None, **values: Value) -> None:
+        """Apply an update of a lease row that a worker sent."""
+        sent = self.sim.now if sent_s is None else sent_s
+        self.network.sender = Sender(self.hosts[worker], Service.DYNAMODB, "UpdateItem", sent)
+        update = Update(set=values, add={"leaseCounter": 1})
+        self.tables.write(UpdateItem("leases", Key("leaseKey", shard_id), update), self.sim.wall_s)
+        self.network.sender = None
+
+    def handle(self, worker: str, record: tuple[UserId, Position], token: int = 1, shard_id: str = FIRST) -> None:
+        """Deliver a record and finish it."""
+        user, position = record
+        self.oracle.delivered(worker, shard_id, position, token, user)
+        self.oracle.processed(worker, shard_id, position, token, user)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.sim.loop.now += seconds
+
+    @property
+    def broken(self) -> set[str]:
+        """The invariants that broke."""
+        return {violation.invariant for violation in self.oracle.violations}
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """Return a fresh scene."""
+    return Scene()
+
+
+def test_a_clean_run_breaks_nothing(scene: Scene) -> None:
+    """Put, deliver, process, checkpoint, acknowledge: no violation, nothing lost."""
+    one, two = scene.put("a", "b")
+    scene.handle("A", one)
+    scene.handle("A", two)
+    scene.write("A", checkpoint=str(two[1].sequence_number), checkpointSubSequenceNumber=1)
+    scene.oracle.putting(one[0])
+    scene.oracle.outcome(one[0], "delivered", Place(FIRST, one[1]))
+    scene.oracle.finish(["A"])
+    assert scene.broken == set()
+
+
+def test_lost_records_are_found_by_id(scene: Scene) -> None:
+    """I1: an acknowledged record that nobody processed is lost, though another was processed twice."""
+    (one,), (two,) = scene.put("a"), scene.put("b")
+    for user, position in (one, two):
+        scene.oracle.putting(user)
+        scene.oracle.outcome(user, "delivered", Place(FIRST, position))
+    scene.handle("A", two)
+    scene.oracle.finish()
+    assert scene.oracle.lost() == ["a"]
+    assert "I1" in scene.broken
+
+
+def test_a_skipped_record_of_a_key_is_found(scene: Scene) -> None:
+    """I2: the second record of a key may not be delivered before the first; other keys do not matter."""
+    (_,), (other,), (two,) = scene.put("a"), scene.put("x", key="other"), scene.put("b")
+    scene.handle("A", other)
+    assert scene.broken == set()
+    scene.handle("A", two)
+    assert scene.broken == {"I2"}
+
+
+def test_a_checkpoint_past_an_unprocessed_record_is_found(scene: Scene) -> None:
+    """I3: a checkpoint, and the sub-sequence number in it, may cover only what is processed."""
+    one, two = scene.put("a", "b")
+    scene.handle("A", one)
+    scene.write("A", checkpoint=str(one[1].sequence_number), checkpointSubSequenceNumber=0)
+    assert scene.broken == set()
+    scene.write("A", checkpoint=str(two[1].sequence_number), checkpointSubSequenceNumber=1)
+    assert scene.broken == {"I3"}
+
+
+def test_shard_end_for_an_open_shard_is_found(scene: Scene) -> None:
+    """I3: SHARD_END belongs to closed shards alone (and I9: nobody then stands for the shard)."""
+    scene.write("A", checkpoint="SHARD_END")
+    assert scene.broken == {"I3", "I9"}
+
+
+def test_a_checkpoint_of_a_former_owner_is_found(scene: Scene) -> None:
+    """I4a: B's checkpoint on A's lease, and A's own from an earlier epoch, are both found."""
+    scene.write("B", checkpoint="LATEST")
+    assert scene.broken == {"I4a"}
+    again = Scene()
+    again.wait(5)
+    again.write("B", leaseOwner="B")
+    again.write("A", leaseOwner="A")
+    again.write("A", checkpoint="LATEST", sent_s=1.0)
+    assert again.broken == {"I4a"}
+
+
+def test_a_checkpoint_that_moves_back_is_found(scene: Scene) -> None:
+    """I4b: a lower value is a violation of its own, whoever writes it."""
+    (one,), (two,) = scene.put("a"), scene.put("b")
+    scene.handle("A", one)
+    scene.handle("A", two)
+    scene.write("A", checkpoint=str(two[1].sequence_number))
+    scene.write("A", checkpoint=str(one[1].sequence_number))
+    assert scene.broken == {"I4b"}
+
+
+def test_a_child_before_its_parent_is_found(scene: Scene) -> None:
+    """I5: a child's record may not be delivered while the parent is not at SHARD_END."""
+    scene.state.split_shard(STREAM, FIRST, str(2**127), now=scene.sim.wall_s)
+    scene.lease(SECOND, "A")
+    (one,) = scene.put("a")
+    scene.handle("A", one, shard_id=SECOND)
+    assert scene.broken == {"I5"}
+
+
+def test_a_tenure_that_begins_too_early_is_found(scene: Scene) -> None:
+    """I6: a tenure that began after a stored checkpoint may not deliver what that covers, nor anything twice."""
+    (one,), (two,) = scene.put("a"), scene.put("b")
+    scene.handle("A", one)
+    scene.write("A", checkpoint=str(one[1].sequence_number))
+    scene.write("A", throughputKBps=1)
+    scene.handle("A", one, token=3)
+    assert scene.broken == {"I6"}
+    again = Scene()
+    (two,) = again.put("a")
+    again.handle("A", two)
+    again.handle("A", two)
+    assert again.broken == {"I6"}
+
+
+def test_lies_of_a_producer_are_found(scene: Scene) -> None:
+    """I7: a wrong place, a record called not written that is there, a second outcome and none at all are found."""
+    (one,) = scene.put("a")
+    scene.oracle.putting(one[0])
+    scene.oracle.outcome(one[0], "not written")
+    scene.oracle.outcome(one[0], "delivered", Place(SECOND, one[1]))
+    scene.oracle.putting(UserId("never", "k", 9))
+    scene.oracle.finish()
+    assert [v.where for v in scene.oracle.violations if v.invariant == "I7"] == ["a", "a", "a", "never"]
+
+
+def test_a_hole_in_the_leases_is_found(scene: Scene) -> None:
+    """I9: SHARD_END before the children have leases leaves open shards without anybody; so does a deleted row."""
+    scene.state.split_shard(STREAM, FIRST, str(2**127), now=scene.sim.wall_s)
+    scene.write("A", checkpoint="SHARD_END")
+    assert scene.broken == {"I9"}
+    again = Scene()
+    again.network.sender = Sender(again.hosts["A"], Service.DYNAMODB, "Delete", 0)
+    again.tables.write(Delete("leases", Key("leaseKey", FIRST)), again.sim.wall_s)
+    assert again.broken == {"I9"}
+
+
+def test_a_lease_in_dead_hands_is_found(scene: Scene) -> None:
+    """I10: at the end every unfinished lease belongs to a living worker."""
+    scene.oracle.finish(["B"])
+    assert scene.broken == {"I10"}
+
+
+@pytest.mark.parametrize(("stood_still_s", "broken"), [(11.0, {"I11"}), (3.0, set[str]())])
+def test_a_zombie_is_found(stood_still_s: float, broken: set[str]) -> None:
+    """I11: after a take by expiry the former owner delivers nothing; after a steal it may for a moment."""
+    scene = Scene()
+    (one,) = scene.put("a")
+    scene.wait(stood_still_s)
+    scene.write("B", leaseOwner="B")
+    scene.handle("A", one)
+    assert scene.broken == broken
+
+
+def test_strict_worlds_find_duplicates_and_moves(scene: Scene) -> None:
+    """A healthy world allows no second delivery, and a calm one no move of a lease."""
+    scene.oracle.strict_duplicates = scene.oracle.calm = True
+    (one,) = scene.put("a")
+    scene.handle("A", one)
+    scene.write("B", leaseOwner="B")
+    scene.handle("B", one, token=2)
+    assert scene.broken == {"dup", "calm"}
+    assert scene.oracle.redelivered == 1
+
+
+def test_every_invariant_has_a_sentence() -> None:
+    """Each invariant says in one sentence what it protects."""
+    assert all(text.endswith(".") and len(text.split()) > 5 for text in INVARIANTS.values())
