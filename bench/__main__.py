@@ -3,7 +3,8 @@
     python -m bench [--only TEXT ...] [--repetitions N] [--list]
 
 Prints a table for people, and writes out/bench.json: `rows` (work, bytes, who, wire, tls, us_per_user_record: the
-median of the repetitions, `us_min` and `us_max`) and the machine they are from.
+median of the repetitions, `us_min` and `us_max`), `figures` (what, who, value, unit; medians too) and the machine
+they are from.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.harness import Case
+    from bench.harness import Case, Figure
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each piece of work is compared with the first of these that does it.
@@ -35,9 +36,15 @@ def cases() -> list[Case]:
     return sorted(found, key=lambda case: (case.work, case.bytes, case.tls))
 
 
-def measured_apart(case: Case) -> float:
-    """Return microseconds of CPU per user record, measured once in a process of its own."""
-    command = [sys.executable, "-m", "bench", "--measure", case.name]
+def figures() -> list[Figure]:
+    """Return every figure of the `cases_*` files."""
+    files = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
+    return [figure for name in files for figure in getattr(importlib.import_module(f"bench.{name}"), "FIGURES", [])]
+
+
+def measured_apart(name: str) -> float:
+    """Return what the case or figure of that name measures, once, in a process of its own."""
+    command = [sys.executable, "-m", "bench", "--measure", name]
     run = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=300)
     return float(run.stdout.split()[-1])
 
@@ -47,7 +54,7 @@ def rows_of(group: list[Case], repetitions: int) -> list[dict[str, object]]:
     values: dict[str, list[float]] = {case.name: [] for case in group}
     for _ in range(repetitions):
         for case in group:
-            values[case.name].append(measured_apart(case))
+            values[case.name].append(measured_apart(case.name) * 1e6)
     return [
         {
             "work": case.work,
@@ -74,6 +81,20 @@ def show(rows: list[dict[str, object]]) -> None:
         print(f"{row['work']:8} {row['bytes']:>6} B  {row['who']:24} {wire:9} {us:9.3f} us  {ratio}", flush=True)
 
 
+def measured_figures(chosen: list[Figure], repetitions: int) -> list[dict[str, object]]:
+    """Measure figures in turns, print and return the median of each."""
+    values: dict[str, list[float]] = {figure.name: [] for figure in chosen}
+    for _ in range(repetitions):
+        for figure in chosen:
+            values[figure.name].append(measured_apart(figure.name))
+    found: list[dict[str, object]] = []
+    for figure in chosen:
+        value = round(statistics.median(values[figure.name]), 3)
+        print(f"{figure.what}, {figure.who}: {value} {figure.unit}", flush=True)
+        found.append({"what": figure.what, "who": figure.who, "value": value, "unit": figure.unit})
+    return found
+
+
 def machine() -> dict[str, object]:
     """Return what the figures depend on."""
     return {
@@ -95,21 +116,24 @@ def main() -> int:
     if not 1 <= options.repetitions <= 99:
         parser.error(f"--repetitions {options.repetitions}: 1 to 99 allowed")
     if options.measure:
-        (case,) = [case for case in cases() if case.name == options.measure]
-        print(case.measure() * 1e6)
+        every: list[Case | Figure] = [*cases(), *figures()]
+        (asked,) = [each for each in every if each.name == options.measure]
+        print(asked.measure())
         return 0
     chosen = [case for case in cases() if any(text in case.name for text in options.only)]
-    if not chosen:
+    chosen_figures = [figure for figure in figures() if any(text in figure.name for text in options.only)]
+    if not chosen and not chosen_figures:
         parser.error(f"--only {' '.join(options.only)}: no case has such a name (see --list)")
     if options.list:
-        print("\n".join(case.name for case in chosen))
+        print("\n".join([case.name for case in chosen] + [figure.name for figure in chosen_figures]))
         return 0
     rows: list[dict[str, object]] = []
     for _, group in groupby(chosen, key=lambda case: (case.work, case.bytes, case.tls)):
         rows += (new := rows_of(list(group), options.repetitions))
         show(new)
     (ROOT / "out").mkdir(exist_ok=True)
-    report = {"rows": rows, "repetitions": options.repetitions, **machine()}
+    found = measured_figures(chosen_figures, options.repetitions)
+    report = {"rows": rows, "figures": found, "repetitions": options.repetitions, **machine()}
     (ROOT / "out" / "bench.json").write_text(json.dumps(report) + "\n")
     return 0
 

@@ -12,7 +12,7 @@ from shardline.common.deaggregation import deaggregate
 
 from bench.harness import AGGREGATE_BYTES_MAX, Case, cpu_seconds, user_records
 
-RECORD_COUNTS = {100: 40_000, 1_000: 10_000}
+RECORD_COUNTS = {100: 40_000, 1_024: 10_000}
 
 
 def peer_blobs(data_bytes: int) -> tuple[list[bytes], int]:

@@ -5,7 +5,9 @@ work, and returns CPU seconds per user record of this process. The runner (`pyth
 repetition of every case and alternates between the cases of one piece of work, so that a slow minute of the machine
 hits all of them.
 
-To add one: a file `bench/cases_NAME.py` with `CASES`, a list of `Case`.
+A figure is anything else worth printing (an import's time, the longest step); it has a unit and no peer to divide by.
+
+To add one: a file `bench/cases_NAME.py` with `CASES`, a list of `Case`, and perhaps `FIGURES`, a list of `Figure`.
 """
 
 from __future__ import annotations
@@ -39,6 +41,21 @@ class Case:
         """The case's name on the command line and between processes."""
         parts = [self.work, str(self.bytes), self.who.replace(" ", "_"), self.wire or "-", "tls" if self.tls else "-"]
         return "/".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number that is no CPU time per user record; `measure` returns it in `unit`."""
+
+    what: str
+    who: str
+    unit: str
+    measure: Callable[[], float]
+
+    @property
+    def name(self) -> str:
+        """The figure's name on the command line and between processes."""
+        return f"{self.what}/{self.who}".replace(" ", "_")
 
 
 def user_records(count: int, data_bytes: int) -> list[tuple[str, bytes]]:

@@ -18,7 +18,7 @@ from google.protobuf import (  # type: ignore[import-untyped]  # protobuf ships 
 )
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types.
 
-from shardline.common.deaggregation import UserRecord, Validation, iterate
+from shardline.common.deaggregation import FIELDS_PER_STEP, UserRecord, Validation, iterate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,8 +120,9 @@ def oracle_encode(rows: Iterable[Row]) -> bytes:
 
 def _has_known_number(message: Any, numbers: int) -> bool:
     """Say whether a known field came in a wire type not its own, or a group holds a field 0 (upb lets that pass)."""
-    found = list(unknown_fields.UnknownFieldSet(message))
-    return any(field.field_number <= numbers for field in found) or any(map(_group_has_zero, found))
+    fields = unknown_fields.UnknownFieldSet(message)
+    found = [fields[number] for number in range(len(fields))]
+    return any(each.field_number <= numbers for each in found) or any(map(_group_has_zero, found))
 
 
 def _group_has_zero(found: Any) -> bool:
@@ -185,7 +186,7 @@ def rows(records: Iterable[UserRecord]) -> list[Row]:
     return [Row(each.partition_key or "", each.data, each.explicit_hash_key, dict(each.headers)) for each in records]
 
 
-def assert_agrees_with_the_oracle(data: bytes, fields_per_step: int = 2048) -> None:
+def assert_agrees_with_the_oracle(data: bytes, fields_per_step: int = FIELDS_PER_STEP) -> None:
     """Check one blob: exactly one verdict, a known reason, and the records that protobuf's runtime reads.
 
     The runtime counts the depth of groups and messages together, ours of groups alone: near its limit of 100 only

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import pytest
 
 from shardline.common.deaggregation import Validation, deaggregate, inspect
@@ -11,6 +9,7 @@ from shardline.common.hashing import hash_key
 
 from tests.common.aggregates import MAGIC, Row, blob, field, key, oracle_encode, record, varint
 from tests.common.aggregates import hash_key as hash_entry
+from tests.common.hostile import HOSTILE
 
 GOOD = oracle_encode([Row("a", b"1"), Row("b", b"2"), Row("a", b"3")])
 ABC = key("a") + key("b")
@@ -287,40 +286,6 @@ def test_hundred_thousand_minimal_records() -> None:
         data = blob(key("a") + record(0, b"", extra=unusual) * 5001 + b"\xff")
         check = Validation(data, max_sub_records=5000).run()
         assert (check.reason, len(check.columns)) == ("too-many", 0)
-
-
-class Hostile(NamedTuple):
-    """A blob of repeated pieces."""
-
-    head: bytes
-    piece: bytes
-    tail: bytes
-
-    def build(self, length: int) -> bytes:
-        """Return the blob at about `length` bytes."""
-        return blob(self.head + self.piece * (length // len(self.piece)) + self.tail)
-
-
-def wrapped(piece: bytes) -> Hostile:
-    """Return a blob of one record of 256 KiB that holds repeated pieces."""
-    return Hostile(key("a"), record(0, b"", extra=piece * (2**18 // len(piece))), b"")
-
-
-HOSTILE = {
-    "records": Hostile(key("a"), record(0, b""), b""),
-    "records out of order": Hostile(key("a"), field(3, field(3, b"") + field(1, 0)), b""),
-    "hashed records": Hostile(key("a") + hash_entry("0"), record(0, b"", 0), b""),
-    "empty keys": Hostile(b"", key(""), record()),
-    "keys": Hostile(b"", key("ab"), record()),
-    "long keys": Hostile(b"", key("é" * 500), record()),
-    "hash keys": Hostile(key("a"), hash_entry("0"), record()),
-    "tags": Hostile(key("a"), record(0, b"", extra=field(4, field(1, b"")) * 1024), b""),
-    "unknown fields": Hostile(key("a") + record(), field(9, 0), b""),
-    "unknown fields in records": wrapped(field(9, 0)),
-    "unknown fields in tags": wrapped(field(4, field(1, b"k") + field(9, 0) * 30_000)),
-    "groups": wrapped(b"\x4b\x4c"),
-    "one group": wrapped(b"\x4b" + b"\x48\x00" * 10_000 + b"\x4c"),
-}
 
 
 class Counted(Validation):

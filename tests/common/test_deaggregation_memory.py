@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.common.test_deaggregation_bad_input import HOSTILE
+from tests.common.hostile import HOSTILE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
-import atheris
+atheris: Any = import_module("atheris")  # It has no types.
 
 with atheris.instrument_imports(include=["shardline.common"]):
-    import shardline.common.deaggregation  # noqa: F401 - instrumented here, before the target imports it.
-
-from tests.fuzz.target import check_input
+    import_module("shardline.common.deaggregation")
 
 if __name__ == "__main__":
+    from tests.fuzz.target import check_input
+
     atheris.Setup(sys.argv, check_input)
     atheris.Fuzz()

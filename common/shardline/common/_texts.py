@@ -34,13 +34,14 @@ class Texts:
         self._starts.append(start)
         self._stops.append(stop)
 
-    def add_run(self, spans: list[tuple[int, int]], texts: list[str]) -> None:
-        """Append texts and where they stand."""
+    def add_run(self, at: int, texts: list[str]) -> None:
+        """Append texts that follow each other from `at` on, each behind a tag and a length of one byte."""
         if len(self) + len(texts) <= self.KEPT_MAX:
             self.kept += texts
-        else:
-            for (start, stop), text in zip(spans, texts, strict=True):
-                self.add(start, stop, text)
+            return
+        for text in texts:
+            start, at = at + 2, at + 2 + self._blob[at + 1]
+            self.add(start, at, text)
 
     @property
     def all_kept(self) -> bool:

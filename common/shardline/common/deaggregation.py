@@ -19,7 +19,7 @@ cold start.
 
 from __future__ import annotations
 
-from itertools import count, repeat
+from itertools import chain, count, repeat
 from types import MappingProxyType
 
 from shardline.common._columns import NO_HASH_KEY
@@ -62,6 +62,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 """What a record without tags has for `headers`."""
 
 _UNJUDGED = 2
+_DATAS_AT_ONCE = 512
 _DIGESTS_MAX = 16_384
 _DIGEST_KEY_LENGTH_MAX = 256
 _digests: dict[str, bytes] = {}  # Bounded in entries and key length; the same keys recur from aggregate to aggregate.
@@ -171,13 +172,21 @@ class UserRecords:
         """
         columns = self._validation.columns
         return (
-            map(self._validation.data.__getitem__, map(slice, columns.starts, columns.stops)),
+            chain.from_iterable(self._datas()),
             map(self._partition_keys(), columns.key_indexes),
             self._explicit_hash_keys(),
             count(),
             self._misplaced(),
             self._headers() if columns.tagged else repeat(NO_HEADERS),
         )
+
+    def _datas(self) -> Iterator[list[bytes]]:
+        """Yield the records' data, some hundreds at a time: slicing in a comprehension is the cheapest there is."""
+        blob = self._validation.data
+        starts, stops = self._validation.columns.starts, self._validation.columns.stops
+        for at in range(0, len(starts), _DATAS_AT_ONCE):
+            some = slice(at, at + _DATAS_AT_ONCE)
+            yield [blob[start:stop] for start, stop in zip(starts[some], stops[some], strict=True)]
 
     def notes(self) -> dict[str, int]:
         """Return what is worth counting, by code; a code that does not occur is absent.
