@@ -74,7 +74,7 @@ WORKERS ?= 2
 .PHONY: test check check-ruff check-mypy check-pyright check-imports check-core format
 test: $(VENV)/.check  ## The whole suite, and the gate: cores covered to 95 %, lines and branches.
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest -q -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m coverage run -m pytest -q -n $(WORKERS) --dist worksteal --durations=10 $(ARGS)
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m tools.coverage_gate
 

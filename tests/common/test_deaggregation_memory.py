@@ -39,6 +39,7 @@ print(walk(sys.argv[1]), (kib("VmHWM") - before) * 1024)
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_memory_is_bounded(name: str, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_the_shortest_way_to_a_checkpoint_that_moves_backwards() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 def test_the_rules_hold_in_every_reachable_state() -> None:
     """No reachable state of the design's protocol, late applies and lost replies included, breaks I4a, I4b or I11."""
     begin = time.process_time()

@@ -93,6 +93,7 @@ def test_a_deadlock_names_what_every_task_waits_for() -> None:
         run(main)
 
 
+@pytest.mark.untraced
 def test_a_livelock_ends() -> None:
     """A task that yields for ever without time moving is reported, not waited for."""
 
