@@ -119,6 +119,7 @@ def test_work_is_balanced_by_hand_offs_without_duplicates(strategy: Strategy) ->
         await world.load(60)
         if strategy is Strategy.LEASE_COUNT_BASED:  # Uneven shards never weigh the same to within 10 %, as in the KCL.
             assert len(world.named(LeaseAcquired)) == acquired, "leases move although the fleet is balanced"
+        await world.drained()
         await world.stop()
         assert (world.lost, world.duplicates, world.disorder) == ([], 0, [])
 
@@ -153,6 +154,47 @@ def test_leases_of_a_dead_worker_move_within_the_bound(victim: str, seed: int) -
             assert world.named(LeasesRescued)
 
     run(main, seed=seed, until=600)
+
+
+def test_a_dead_worker_is_given_nothing() -> None:
+    """A worker whose leases stand still gets no others, though its last report is young for a minute."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=6)
+        await world.create()
+        world.start("w0")
+        await world.load(10)
+        world.start("w1")
+        await world.load(20)
+        assert owners(world) == {"w0", "w1"}
+        world.crash("w1")
+        await world.load(12)
+        assert owners(world) == {"w0"}
+        await world.load(40)
+        assert owners(world) == {"w0"}
+        await world.drained()
+        await world.stop()
+        assert world.lost == []
+
+    run(main, until=600)
+
+
+def test_a_worker_that_joins_gets_its_share_at_once() -> None:
+    """The leader sees a new report within a watch period, and balances then."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=6)
+        await world.create()
+        world.start("w0")
+        await world.load(21)
+        joined = sim.now
+        world.start("w1")
+        while "w1" not in {row.owner for row in world.rows().values() if row.checkpoint_owner is None}:
+            await world.load(1)
+        assert sim.now - joined <= 4
+        await world.stop()
+
+    run(main, until=600)
 
 
 def test_a_restart_with_the_same_id_picks_its_leases_up() -> None:

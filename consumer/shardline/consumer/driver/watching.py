@@ -21,6 +21,7 @@ from shardline.consumer.fleet.rescue import LiveWorkers, StillRows, watch_period
 from shardline.consumer.fleet.variance_policy import VarianceSettings
 from shardline.consumer.fleet.worker_metrics import ENTITY_TYPE, STALE_AFTER_S, MetricsRow, active_workers, parse_row
 from shardline.consumer.leases.row import LeaseRow, read_row
+from shardline.consumer.leases.taker import Observer
 
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Item
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.leading import LockKeeper
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.fleet.assignment import Decision
+    from shardline.consumer.fleet.model import WorkerLoad
     from shardline.consumer.fleet.startup import Place, Plan
 
 __all__ = ["Watch"]
@@ -71,6 +73,9 @@ class Watch:
         self._manager = AssignmentManager(settings, context.runtime.random)
         self._led = False
         self._assign_at = 0.0
+        self._known: frozenset[str] = frozenset()
+        self._observer = Observer()
+        self._silent: dict[str, int | None] = {}
 
     async def run(self) -> None:
         """Look for ever; a scan that fails raises, and whoever supervises starts over (what was seen is kept)."""
@@ -124,15 +129,17 @@ class Watch:
         if not self._led:
             self._led = True
             self._manager.reset()
+            self._known = frozenset()
             self._assign_at = look.at
+        workers = self._able(look)
+        names = frozenset(worker.worker_id for worker in workers)
+        grown = not names <= self._known
         waiting = any(row.actual_owner is None for row in look.rows)
-        if look.at < self._assign_at and not waiting:
+        self._known = names
+        if look.at < self._assign_at and not waiting and not grown:
             return
         self._assign_at = look.at + self._context.times.assign_s
-        workers = active_workers(
-            look.metrics, self._context.runtime.wall(), report_s=self._context.config.leases.report_s
-        )
-        decisions = self._manager.run(look.observed, workers, look.at)
+        decisions = self._manager.run(look.observed, workers, look.at, rebalance=grown)
         by_key = {row.key: row for row in look.rows}
         failed = await self._write_all(decisions, by_key)
         if failed and self._manager.run_failed():
@@ -140,6 +147,22 @@ class Watch:
             return
         await self._auditor.audit(look.rows)
         await self._drop_stale(look.metrics)
+
+    def _able(self, look: _Look) -> list[WorkerLoad]:
+        """Return the active workers, less those whose leases stand still although their last report is young.
+
+        A worker that died counts as active for a minute by its row alone, and would be handed leases meanwhile.
+        """
+        self._observer.observe(look.rows, look.at)
+        reported = {row.worker_id: row.last_update_s for row in look.metrics}
+        for row in look.rows:
+            owner = row.actual_owner
+            if owner is not None and self._observer.age_s(row.key, look.at) > self._context.times.failover_s:
+                self._silent[owner] = reported.get(owner)
+        self._silent = {name: at for name, at in self._silent.items() if name in reported and at == reported[name]}
+        report_s = self._context.config.leases.report_s
+        active = active_workers(look.metrics, self._context.runtime.wall(), report_s=report_s)
+        return [worker for worker in active if worker.worker_id not in self._silent]
 
     async def _write_all(self, decisions: list[Decision], by_key: dict[str, LeaseRow]) -> bool:
         """Write the decisions, some at a time, while we lead; True if a call failed (a condition may)."""

@@ -102,11 +102,16 @@ class AssignmentManager:
         self._runs = 0
         self._failures = 0
 
-    def run(self, leases: Sequence[ObservedLease], workers: Sequence[WorkerLoad], now: float) -> list[Decision]:
-        """Return the writes of this run, for leases as scanned at `now` and the live workers; at most one per lease."""
+    def run(
+        self, leases: Sequence[ObservedLease], workers: Sequence[WorkerLoad], now: float, *, rebalance: bool = False
+    ) -> list[Decision]:
+        """Return the writes of this run, for leases as scanned at `now` and the live workers; at most one per lease.
+
+        `rebalance` asks for balancing in this run, whatever its number: the fleet has grown.
+        """
         self._failures = 0
         self._observe(leases, now)
-        balance = self._runs % self.settings.balance_every_runs == 0
+        balance = rebalance or self._runs % self.settings.balance_every_runs == 0
         self._runs += 1
         by_key = {lease.lease_key: lease for lease in leases}
         expired = {lease.lease_key for lease in leases if self._assignable(lease, now)}
