@@ -60,7 +60,7 @@ lock: $(VENV)/.uv  ## Resolve the dependencies anew: ARGS="--upgrade" for newer 
 # ---- run ------------------------------------------------------------------------------------------------------------
 .PHONY: demo
 demo: $(VENV)/.demo  ## Producers, a fleet, a kill, a reshard; nothing lost: ARGS="--seconds 30 --json".
-	$(BIN)/shardline demo $(ARGS)
+	$(BIN)/shardline demo --out out/demo.json $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.bench  ## CPU per user record, beside the peers: ARGS="--only encode/100 --repetitions 9".

@@ -1,0 +1,118 @@
+"""The commands and their options; each command's code is imported when it runs, so that `--help` costs next to nothing.
+
+Numbers are taken as text and checked by `shardline.cli.input`, whose refusals name the range.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from shardline.cli.input import PORT, stream_spec, whole_number
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="shardline",
+    help="Amazon Kinesis Data Streams toolkit.",
+    epilog=(
+        "Exit status: 0 done; 1 the work failed (the demo: a record was lost or came out of order); 2 bad input, or an "
+        "endpoint that cannot be used; 130 stopped by Ctrl-C; 143 by SIGTERM; 141 the reader of the output went away."
+    ),
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback takes the flag's value.
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"shardline {version('shardline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def shardline(
+    *,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Amazon Kinesis Data Streams toolkit."""
+
+
+@app.command()
+def local(
+    *,
+    port: Annotated[
+        str, typer.Option(metavar="N", help="TCP port of 127.0.0.1, 0 to 65535; 0 takes a free one.")
+    ] = "0",
+    stream: Annotated[
+        list[str] | None, typer.Option(metavar="NAME:SHARDS", help="Create a stream at the start; may be repeated.")
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", help="For benchmarks: store nothing, answer PutRecords with the owning shard.")
+    ] = False,
+    limits: Annotated[
+        str, typer.Option(metavar="NAME", help="service: throttle as the service does, per shard and operation.")
+    ] = "none",
+) -> int:
+    """Serve Kinesis, DynamoDB and CloudWatch from memory; the first line printed is the URL.
+
+    Ctrl-C or SIGTERM stops it.
+    """
+    number = whole_number("--port", port, *PORT)
+    streams = [stream_spec("--stream", one) for one in stream or []]
+    from shardline.cli.local import run
+
+    return run(number, streams, null=null, limits=limits)
+
+
+@app.command()
+def demo(
+    *,
+    seconds: Annotated[str, typer.Option(metavar="N", help="Load time, 15 to 3600.")] = "30",
+    rate: Annotated[str, typer.Option(metavar="R", help="User records per second, 1 to 20000.")] = "2000",
+    shards: Annotated[str, typer.Option(metavar="N", help="Shards at the start, 1 to 64.")] = "4",
+    workers: Annotated[str, typer.Option(metavar="N", help="Worker processes, 1 to 16.")] = "3",
+    drain: Annotated[str, typer.Option(metavar="N", help="Longest drain after the load, 1 to 60 seconds.")] = "60",
+    seed: Annotated[str | None, typer.Option(metavar="N", help="Repeats the choices of an earlier run.")] = None,
+    endpoint_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Run against this endpoint (AWS too) instead of an own one.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(metavar="NAME", help="Region to sign for, with --endpoint-url.")] = None,
+    stream: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the stream and table to create and remove again.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Create the stream and table without asking.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the report as one JSON object, as the last line.")
+    ] = False,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write the JSON object to this file too.")] = None,
+) -> int:
+    """Run producer and fleet, reshard, kill a worker; count by unique id what got lost or out of order.
+
+    A clickstream keyed by user goes into a stream; worker processes share its shards. At fixed fractions of the load
+    time one shard is split, two are merged, one worker is killed with SIGKILL and one started. Exit status 0 only if
+    nothing was lost and nothing came out of order.
+    """
+    from shardline.cli.demo.settings import demo_settings
+
+    settings = demo_settings(
+        seconds=seconds,
+        rate=rate,
+        shards=shards,
+        workers=workers,
+        drain=drain,
+        seed=seed,
+        endpoint_url=endpoint_url,
+        region=region,
+        stream=stream,
+        yes=yes,
+        as_json=json,
+        out=out,
+    )
+    from shardline.cli.demo.run import run
+
+    return run(settings)

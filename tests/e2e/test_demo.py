@@ -1,0 +1,87 @@
+"""The demo end to end: real processes, real sockets, the command as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+TIMEOUT_S = 180
+ENVIRONMENT = {
+    **os.environ,
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": "us-east-1",
+}
+
+
+def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo without a terminal for its shortest load."""
+    return subprocess.run(
+        [sys.executable, "-m", "shardline.cli", "demo", "--seconds", "15", "--json", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        env=ENVIRONMENT,
+    )
+
+
+def last_line(result: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return the JSON object that the demo printed last."""
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_demo_loses_nothing(tmp_path: Path) -> None:
+    """A split, a merge and a SIGKILL later every acknowledged record was processed, in order, and the counts agree."""
+    out = tmp_path / "out" / "demo.json"
+    result = demo("--seed", "1", "--out", str(out))
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = last_line(result)
+    assert (found["lost"], found["order_violations"], found["foreign"]) == (0, 0, 0)
+    assert (found["kills"], found["splits"], found["merges"], found["starts"]) == (1, 1, 1, 1)
+    assert 0 < found["acknowledged"] <= found["sent"] <= 15 * 2000
+    assert found["processed"] >= found["acknowledged"]
+    assert found["duplicates"] == found["resent"] + found["redelivered"]
+    assert 0 < found["kinesis_records"] < found["acknowledged"] / 4
+    assert found["seconds"] == 15
+    assert json.loads(out.read_text()) == found
+    assert "fail-over 3 s, call time-out 1 s, parent poll 1 s" in result.stdout
+    assert re.search(r"SIGKILL worker-\d \(process \d+\)", result.stdout)
+    assert "\x1b" not in result.stdout
+
+
+@pytest.fixture
+def forgetful() -> Iterator[str]:
+    """Yield the URL of an endpoint that acknowledges everything and stores nothing."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardline.cli", "local", "--null"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(TIMEOUT_S) == 0
+    process.stdout.close()
+
+
+def test_the_demo_tells_when_everything_is_lost(forgetful: str) -> None:
+    """Against an endpoint that forgets, every acknowledged id is counted as lost, and the exit status says so."""
+    result = demo("--endpoint-url", forgetful, "--yes", "--drain", "1", "--rate", "200")
+    found = last_line(result)
+    assert result.returncode == 1
+    assert found["lost"] == found["acknowledged"] > 0
+    assert found["processed"] == 0
+    assert "creates the Kinesis stream" in result.stdout
