@@ -217,7 +217,7 @@ def test_options_out_of_range_name_themselves() -> None:
     """A staleness beyond the history and an empty page are refused."""
     for wrong in ({"scan_staleness_s": 99.0}, {"index_staleness_s": -1.0}, {"page_items_max": 0}):
         with pytest.raises(InvalidInput, match=next(iter(wrong))):
-            TableOptions(**wrong)
+            TableOptions(**wrong)  # pyright: ignore[reportArgumentType]  # the wrong values are the point.
 
 
 def test_reprs_count() -> None:

@@ -76,7 +76,7 @@ def _content(data: object) -> bytes:
     if isinstance(data, bytes):
         return data
     if isinstance(data, bytearray | memoryview):
-        return bytes(data)
+        return bytes(data)  # pyright: ignore[reportUnknownArgumentType]  # what a memoryview is of does not matter.
     if isinstance(data, str):
         return _utf8("data", data)
     raise InvalidInput("data", "bytes, str, bytearray or memoryview (or an object with a codec)", type(data).__name__)

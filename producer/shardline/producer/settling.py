@@ -53,7 +53,7 @@ class Stats:
     delivered_bytes: int = 0
     not_written: int = 0
     unknown: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict[str, int])
     requests: int = 0
     requests_failed: int = 0
     kinesis_records: int = 0

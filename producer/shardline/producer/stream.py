@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Final, cast
 
 from shardline.common.errors import BufferFull, Closed
 from shardline.producer.driver import AwaitableDelivery, RecordDelivery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from shardline.producer.driver import Lane
     from shardline.producer.outcome import Delivered, Outcome
@@ -266,7 +267,7 @@ async def _outcome(delivery: RecordDelivery) -> Outcome:
 
 
 async def _each(items: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:
-    if hasattr(items, "__aiter__"):
+    if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
     else:

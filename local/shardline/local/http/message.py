@@ -66,7 +66,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     cut: int = 0
 
 
@@ -76,7 +76,7 @@ class Stream:
 
     chunks: AsyncIterator[bytes]
     content_type: str
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     status: int = 200
 
 

@@ -1,5 +1,8 @@
 """The parameters of a Kinesis request, taken out by name and type; wrong ones are the service's errors."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (what a client sent, unknown until it is checked)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -4,6 +4,9 @@ In JSON a blob is base64 text and a time epoch seconds; in CBOR a blob is a byte
 *milli*seconds. The two big answers (PutRecords, GetRecords) are joined by hand in JSON: they are the hot path.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (JSON and CBOR of any shape)
+
 from __future__ import annotations
 
 import json

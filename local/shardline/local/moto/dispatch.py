@@ -3,6 +3,9 @@
 Invariant: no two requests are inside moto at once, in the whole process (moto lost acknowledged updates otherwise).
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (moto has no types)
+
 from __future__ import annotations
 
 import io

@@ -4,6 +4,9 @@ moto's generic serializer walks the service model for every attribute: 25 ms for
 forms for every call that takes the short way.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (moto has no types)
+
 from __future__ import annotations
 
 import json
