@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each piece of work is compared with the first of these that does it.
-PEERS = ("boto3 put_records", "boto3 + aws-kinesis-agg", "aws-kinesis-agg")
+PEERS = ("boto3 put_records", "boto3 get_records", "boto3 + aws-kinesis-agg", "aws-kinesis-agg", "aiobotocore")
 
 
 def cases() -> list[Case]:
