@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 """One call to a service, client side only: PutRecords, GetRecords and a conditional update, ours and the SDKs'.
 
 The service is a null process on loopback, so the figures are what the client's code costs. Per user record: a

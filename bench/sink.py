@@ -1,7 +1,7 @@
 """A null service for benches: an HTTP server in a process of its own that answers from memory and keeps nothing.
 
-It counts the entries of a PutRecords request and answers that many outcomes, in the encoding it was asked in; GetRecords
-and UpdateItem are answered with what the bench gave it at start.
+It counts the entries of a PutRecords request and answers that many outcomes, in the encoding it was asked in;
+GetRecords and UpdateItem are answered with what the bench gave it at start.
 """
 
 from __future__ import annotations

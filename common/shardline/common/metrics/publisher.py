@@ -1,0 +1,150 @@
+"""Sends what was accumulated, once per interval: to CloudWatch, or to anything else that takes PutMetricData (EMF).
+
+A driver: the accumulator decides what there is, the `Runtime` gives clock and task. Requests go one after the other
+(concurrent ones throttle each other, `kcl.md` 11); a request that fails is counted, said once as an event, and its data
+are given up, so that a metrics outage costs neither memory nor the work's time. Leaving sends what is left, within
+`final_timeout_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from math import isfinite
+from threading import Lock
+from typing import TYPE_CHECKING, ClassVar
+
+from shardline.common.errors import InvalidInput, ServiceError, ShardlineError
+from shardline.common.events import Event
+from shardline.common.limits import PUT_METRIC_DATA_MAX
+from shardline.common.metrics.accumulator import Accumulator, AccumulatorSettings
+from shardline.common.metrics.measure import Level, measurements_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+    from shardline.common.events import Events
+    from shardline.common.ports.metrics import Datum, MetricsApi
+    from shardline.common.ports.runtime import Runtime
+
+__all__ = ["MetricsLost", "MetricsPublisher"]
+
+PRODUCER_INTERVAL_S = 60.0
+"""The KPL's MetricsUploadDelay."""
+WORKER_INTERVAL_S = 10.0
+"""The KCL's metricsBufferTimeMillis."""
+NAMESPACE_LENGTH_MAX = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsLost(Event):
+    """A request with metrics failed; its data are gone."""
+
+    name: ClassVar[str] = "metrics.lost"
+    level: ClassVar[str] = "warning"
+    data: int
+    code: str
+
+
+class MetricsPublisher:
+    """A listener that sums events up, and a task that sends the sums; use as ``events.subscribe(publisher)``.
+
+    `published`, `lost` count data sent and given up. Raises `InvalidInput` for a namespace CloudWatch would refuse or
+    numbers out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str,
+        runtime: Runtime,
+        settings: AccumulatorSettings | None = None,
+        interval_s: float = PRODUCER_INTERVAL_S,
+        request_timeout_s: float = 5.0,
+        final_timeout_s: float = 5.0,
+        batch_max: int = 150,
+        events: Events | None = None,
+    ) -> None:
+        if not (0 < len(namespace) <= NAMESPACE_LENGTH_MAX) or namespace.startswith("AWS/"):
+            raise InvalidInput("namespace", f"1 to {NAMESPACE_LENGTH_MAX} characters that do not start with AWS/")
+        for field, value in (
+            ("interval_s", interval_s),
+            ("request_timeout_s", request_timeout_s),
+            ("final_timeout_s", final_timeout_s),
+        ):
+            if not (isfinite(value) and value > 0):
+                raise InvalidInput(field, "a finite number of seconds above 0")
+        if not 1 <= batch_max <= PUT_METRIC_DATA_MAX:
+            raise InvalidInput("batch_max", f"from 1 to {PUT_METRIC_DATA_MAX}")
+        self._namespace = namespace
+        self._runtime = runtime
+        self._settings = settings or AccumulatorSettings()
+        self._interval_s = interval_s
+        self._request_timeout_s = request_timeout_s
+        self._final_timeout_s = final_timeout_s
+        self._batch_max = batch_max
+        self._events = events
+        self._accumulator = Accumulator(self._settings)
+        self._lock = Lock()
+        self.published = 0
+        self.lost = 0
+
+    def __repr__(self) -> str:
+        counts = f"published={self.published}, lost={self.lost}"
+        return f"MetricsPublisher({self._namespace!r}, {self._accumulator!r}, {counts})"
+
+    def __call__(self, event: Event, /) -> None:
+        """Take one event, on any thread."""
+        measurements = measurements_of(event)
+        if measurements and self._settings.level > Level.NONE:
+            with self._lock:
+                self._accumulator.add(measurements)
+
+    @property
+    def dropped(self) -> int:
+        """Samples that found no room for a further series."""
+        return self._accumulator.dropped
+
+    @asynccontextmanager
+    async def running(self, api: MetricsApi, group: asyncio.TaskGroup) -> AsyncGenerator[None]:
+        """Send to `api` at every interval while inside, from a task in `group`; leaving sends the rest.
+
+        Leaving by cancellation or an error sends the rest too, within `final_timeout_s`; cancellation then goes on.
+        """
+        task = self._runtime.spawn(group, self._repeat(api), name="metrics publisher")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._final_timeout_s):
+                    await self.publish(api)
+
+    async def _repeat(self, api: MetricsApi) -> None:
+        due = self._runtime.monotonic() + self._interval_s
+        while True:
+            await asyncio.sleep(max(0.0, due - self._runtime.monotonic()))
+            await self.publish(api)
+            # On the grid of intervals, but never in a hurry after a slow endpoint.
+            due = max(due + self._interval_s, self._runtime.monotonic())
+
+    async def publish(self, api: MetricsApi) -> None:
+        """Send what was counted since the last time; failures are counted and never raised, cancellation is."""
+        with self._lock:
+            data = self._accumulator.take(self._runtime.wall())
+        for start in range(0, len(data), self._batch_max):
+            await self._send(api, data[start : start + self._batch_max])
+
+    async def _send(self, api: MetricsApi, batch: Sequence[Datum]) -> None:
+        try:
+            await api.put_metric_data(self._namespace, batch, timeout_s=self._request_timeout_s)
+        except ShardlineError as error:
+            self.lost += len(batch)
+            if self._events is not None:
+                code = error.code if isinstance(error, ServiceError) else type(error).__name__
+                self._events.emit(MetricsLost(data=len(batch), code=code))
+        else:
+            self.published += len(batch)
