@@ -154,4 +154,4 @@ def test_snake_case() -> None:
         "TTLNow",
     )
     expected = ["user_records_put", "record_processor_process_records_time", "get_lease_error"]
-    assert [snake(name) for name in names] == [*expected, "current_state_3x", "ttl_now"]
+    assert [snake(name) for name in names] == [*expected, "current_state_3x_worker", "ttl_now"]

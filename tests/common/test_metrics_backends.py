@@ -215,9 +215,7 @@ def test_put_metric_data_on_the_wire() -> None:
 
 def test_cloudwatch_refusals_are_of_the_tree() -> None:
     """Its XML errors become the tree's kinds."""
-    body = (
-        b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not &amp; allowed</Message></Error></ErrorResponse>"
-    )
+    body = b"<ErrorResponse><Error><Code>AccessDenied</Code><Message>not &amp; ok</Message></Error></ErrorResponse>"
 
     async def main() -> None:
         async with serving(lambda _: reply(403, body, "text/xml")) as url, connection_to(url).metrics() as metrics:
