@@ -62,6 +62,10 @@ lock: $(VENV)/.uv  ## Resolve the dependencies anew: ARGS="--upgrade" for newer 
 demo: $(VENV)/.demo  ## Producers, a fleet, a kill, a reshard; nothing lost: ARGS="--seconds 30 --json".
 	$(BIN)/shardline demo --out out/demo.json $(ARGS)
 
+.PHONY: layer
+layer: $(VENV)/.check  ## A zip for a Lambda layer: its size, modules and import time; ARGS="--out FILE".
+	$(BIN)/python -m tools.layer $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/.bench  ## CPU per user record, beside the peers: ARGS="--only encode/100 --repetitions 9".
 	$(BIN)/python -m bench $(ARGS)
