@@ -26,8 +26,8 @@ def decoder_of(model: Any) -> Callable[[bytes], Any]:
 
     A dataclass takes a JSON object whose names are its fields; dataclasses within it, also in lists, dictionaries and
     optional fields, are built too (where the annotation can be read at run time), other values are taken as JSON gives
-    them (pydantic and msgspec check them). A callable gets the bytes, and its errors pass through. Raises `InvalidInput`
-    for what is neither.
+    them (pydantic and msgspec check them). A callable gets the bytes, and its errors pass through. Raises
+    `InvalidInput` for what is neither.
     """
     if model is None:
         return _guarded(_json_reader(), "JSON")
