@@ -65,7 +65,7 @@ def test_nothing_runs_after_a_failure_where_theirs_runs_everything() -> None:
     """In a batch 0..5 with 2 and 4 failing theirs runs 3 and 5 too, and again later; ours names 2 and stops."""
     given = event(*(b"%d" % number for number in range(6)))
     theirs, ours = Handler(b"2", b"4"), Handler(b"2", b"4")
-    their_process(given, theirs, Theirs(event_type=EventType.KinesisDataStreams), Context(9000))  # type: ignore[arg-type]  # Same.
+    their_process(given, theirs, Theirs(event_type=EventType.KinesisDataStreams), Context(9000))  # type: ignore[arg-type]  # As above: a context of ours.
     assert len(theirs.seen) == 6
     assert answer(ours, given) == failing_at(FIRST + 2)
     assert ours.seen == [b"0", b"1", b"2"]

@@ -85,7 +85,7 @@ def _stream(origin: Origin, records: UserRecords) -> Iterator[dict[str, Any]]:
     for blob, key, hash_key, number in zip(data, keys, hash_keys, numbers, strict=False):
         kinesis = inner.copy()
         kinesis["partitionKey"] = key
-        kinesis["data"] = b2a_base64(blob, newline=False).decode("ascii")
+        kinesis["data"] = str(b2a_base64(blob, newline=False), "ascii")
         kinesis["explicitHashKey"] = hash_key
         kinesis["subSequenceNumber"] = number
         record = outer.copy()
@@ -102,7 +102,7 @@ def _firehose(origin: Origin, records: UserRecords) -> Iterator[dict[str, Any]]:
     data, keys, hash_keys, numbers, _, _ = records.columns()
     for blob, key, hash_key, number in zip(data, keys, hash_keys, numbers, strict=False):
         record = outer.copy()
-        record["data"] = b2a_base64(blob, newline=False).decode("ascii")
+        record["data"] = str(b2a_base64(blob, newline=False), "ascii")
         record[name] = {
             **metadata,
             "partitionKey": key,
