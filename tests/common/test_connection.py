@@ -193,3 +193,11 @@ def test_region_comes_from_setting_session_or_environment(monkeypatch: pytest.Mo
 def test_connections_are_values() -> None:
     """Equal settings make equal connections; copies are equal."""
     assert Connection(region_name="us-east-1") == copy.copy(Connection(region_name="us-east-1"))
+
+
+def test_a_profile_that_does_not_exist_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """A misspelt profile is a setting out of range, not an error of the SDK."""
+    monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/none")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{tmp_path}/none")
+    with pytest.raises(InvalidInput, match="profile"):
+        _ = Connection(profile="nobody").region

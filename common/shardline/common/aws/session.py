@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from aiobotocore.credentials import (
 from aiobotocore.session import AioSession
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.loaders import create_loader
 
 from shardline.common.aws.endpoints import check_endpoint, check_region_of_endpoint
 from shardline.common.clock import AsyncioRuntime
@@ -173,7 +175,15 @@ def _new_session(settings: ServiceSettings) -> AioSession:
     profile = settings.profile
     if settings.session is not None:
         profile = _botocore_session(settings.session).profile
-    return AioSession(profile=profile)
+    session = AioSession(profile=profile)
+    session.register_component("data_loader", _loader(_config(session, "data_path")))
+    return session
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """Return the SDK's reader of its own data, shared: it parses megabytes of endpoints, the same for each service."""
+    return create_loader(data_path)
 
 
 def configured_region(settings: ServiceSettings) -> str:
