@@ -14,6 +14,7 @@ from shardline.common.deaggregation import Validation, iterate
 from shardline.common.errors import ServiceError
 from shardline.consumer.events import BatchProcessed, HandlerFailed
 from shardline.consumer.handler import Batch, Origin, Piece
+from shardline.consumer.retrieval.placement import Placement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ class Delivery:
         self._row = keeper.lease.row
         self._token = keeper.lease.token
         self._after = after
+        self._placement = Placement(self._row.hash_range)
         self._stopping = asyncio.Event()
         self._current: Record | None = None
         self._done: Position | None = None
@@ -118,7 +120,7 @@ class Delivery:
         check = Validation(record.data, max_sub_records=self._context.config.delivery.max_sub_records)
         while not check.step():  # noqa: ASYNC110 - nobody is waited for: the loop gets its turn between two steps.
             await asyncio.sleep(0)
-        records = iterate(check, record.partition_key, hash_range=self._row.hash_range)
+        records = iterate(check, record.partition_key, hash_range=self._placement.to_judge(check))
         return Piece(origin, records, self._skip(number, records), len(record.data))
 
     def _skip(self, number: int, records: UserRecords) -> int:
