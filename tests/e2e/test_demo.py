@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 if TYPE_CHECKING:
@@ -77,11 +78,57 @@ def forgetful() -> Iterator[str]:
     process.stdout.close()
 
 
+def left_behind(url: str) -> tuple[list[str], list[str]]:
+    """Return the streams and tables that an endpoint holds."""
+    arguments = {"endpoint_url": url, "region_name": "us-east-1"}
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    streams = boto3.client("kinesis", **arguments, **keys).list_streams()["StreamNames"]
+    tables = boto3.client("dynamodb", **arguments, **keys).list_tables()["TableNames"]
+    return streams, tables
+
+
 def test_the_demo_tells_when_everything_is_lost(forgetful: str) -> None:
-    """Against an endpoint that forgets, every acknowledged id is counted as lost, and the exit status says so."""
+    """Against an endpoint that forgets every acknowledged id counts as lost; what was created is removed as ever."""
     result = demo("--endpoint-url", forgetful, "--yes", "--drain", "1", "--rate", "200")
     found = last_line(result)
     assert result.returncode == 1
     assert found["lost"] == found["acknowledged"] > 0
     assert found["processed"] == 0
     assert "creates the Kinesis stream" in result.stdout
+    assert left_behind(forgetful) == ([], [])
+
+
+def interrupted(url: str, number: signal.Signals | None) -> tuple[int, str]:
+    """Start a demo, stop it (by a signal, or by reading no further) once it runs; return exit status and errors."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardline.cli", "demo", "--endpoint-url", url, "--yes", "--rate", "100"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    for line in process.stdout:
+        if " starts shard " in line:
+            break
+    if number is not None:
+        process.send_signal(number)
+        process.stdout.read()
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    return process.wait(TIMEOUT_S), errors
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 141)],
+    ids=["Ctrl-C", "SIGTERM", "closed pipe"],
+)
+def test_an_interrupted_demo_removes_what_it_created(
+    forgetful: str, number: signal.Signals | None, status: int
+) -> None:
+    """Ctrl-C, SIGTERM and a reader that goes away each end it with their status, silently, and nothing is left."""
+    assert interrupted(forgetful, number) == (status, "")
+    assert left_behind(forgetful) == ([], [])

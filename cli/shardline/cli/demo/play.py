@@ -32,7 +32,7 @@ __all__ = ["Play"]
 _TICK_S: Final = 0.05
 _SHARDS_S: Final = 2.0
 _START_S_MAX: Final = 60.0
-_SPREAD_S_MAX: Final = 15.0
+_SPREAD_S_MAX: Final = 10.0
 _FLUSH_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 20.0
 
@@ -59,6 +59,15 @@ class Play:
     async def run(self) -> Outcome:
         """Start, load, drain, stop; return what was found."""
         self._live.on_shards(await self._stream.shards())
+        try:
+            return await self._run()
+        except BaseExceptionGroup as group:
+            first, *others = group.exceptions
+            if others:
+                raise
+            raise first from None  # A closed pipe, say: as plain as it would be without a task group.
+
+    async def _run(self) -> Outcome:
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(self._watch_shards()), group.create_task(self._reshard())]
             for _ in range(self._settings.workers):

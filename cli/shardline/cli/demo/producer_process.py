@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 _TICK_S: Final = 0.01
-_SENT_S: Final = 0.1
 _LATE_S_MAX: Final = 1.0
 """A producer that is held back stops this long after the load time, however many events it still had to put."""
 _WEIGHTS_MAX: Final = 100_000
@@ -109,12 +108,13 @@ class _Load:
         self._producer = producer
         self._scales = scales
         self._events = Clickstream(Random(settings.seed))
+        self._told = 0
         self._open: dict[AwaitableDelivery, list[tuple[int, int]]] = {}
 
     async def run(self) -> None:
         """Put for the load time; return when every record's outcome has been told."""
         total = self._settings.rate * self._settings.seconds
-        started = told = time.monotonic()
+        started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             elapsed = 0.0
             while elapsed < self._settings.seconds:
@@ -122,11 +122,14 @@ class _Load:
                 elapsed = time.monotonic() - started
                 due = min(total, int(elapsed * self._settings.rate))
                 await self._put_until(due, started + self._settings.seconds + _LATE_S_MAX, group)
-                if time.monotonic() - told >= _SENT_S:
-                    told = time.monotonic()
-                    self._parent.say(Sent(self._parent.now(), self._events.next_id))
-            self._parent.say(Sent(self._parent.now(), self._events.next_id))
+                self._tell_sent()
             await self._producer.flush()
+
+    def _tell_sent(self) -> None:
+        """Tell the parent how many events were put, if there are more than it knows of."""
+        if self._told < self._events.next_id:
+            self._told = self._events.next_id
+            self._parent.say(Sent(self._parent.now(), self._told))
 
     async def _put_until(self, number: int, deadline: float, group: asyncio.TaskGroup) -> None:
         """Put the events below `number`, at the latest by `deadline`; one task settles each (shared) delivery."""
@@ -152,6 +155,7 @@ class _Load:
             else:
                 reason = "" if outcome is None else f"{outcome.reason} ({outcome.code})"
                 failed[not outcome or isinstance(outcome, Unknown), reason] += 1
+        self._tell_sent()
         for (shard_id, sequence_number), records in written.items():
             ids = tuple(event_id for event_id, _ in records)
             alone = sum(weight for _, weight in records)
