@@ -264,6 +264,19 @@ def test_any_callable_is_a_model() -> None:
     assert found == ["x"]
 
 
+def test_a_codec_reads_headers_too() -> None:
+    """The codec of producer and worker serves here: compression and content type are told by the record's headers."""
+    from shardline.common.codec import Compression, JsonCodec, encode
+
+    codec = JsonCodec(OrderData, compression=Compression(bytes_min=0))
+    encoded = encode(OrderData(id=7), codec)
+    assert encoded.headers is not None
+    found: list[OrderData] = []
+    handler = stream_handler(model=codec)(found.append)
+    assert handler(event(record(aggregate(encoded.data, headers=encoded.headers))), CONTEXT) == ALL_DONE
+    assert found == [OrderData(id=7)]
+
+
 # --- signatures ---
 
 

@@ -113,7 +113,8 @@ def stream_handler(  # noqa: D103, F811 - ruff knows typing's overload only by i
 def stream_handler(function: Any = None, /, **given: Any) -> Any:  # noqa: F811 - as above, the overloads' body.
     """Make a Lambda handler ``(event, context) -> answer`` of a function, or of an async function.
 
-    The function takes the payload (`model` of the data; without a model the `Record`), and by name `record` and
+    The function takes the payload (`model`: a dataclass, pydantic or msgspec model, a callable that takes bytes, or a
+    `Codec`; without one the `Record`), and by name `record` and
     `context`; with `batch` (True, or how many at most) a list of them; with `window` (the state's type) the list and,
     by name, `state`, `window` and `context`, and returns the next state. Aggregates are taken apart first.
 
@@ -150,9 +151,9 @@ def _plan(settings: Mapping[str, Any]) -> Plan:
     if batch is not False:
         plan.batch_max = _EVERYTHING if batch is True else batch
     if settings["model"] is not None:
-        from shardline.consumer.aws_lambda.payloads import decoder_of
+        from shardline.consumer.aws_lambda.payloads import payload_of
 
-        plan.decode = decoder_of(settings["model"])
+        plan.decode = payload_of(settings["model"])
     plan.on_error, plan.park, plan.failed = settings["on_error"], settings["park"], settings["failed"] or _log_failure
     plan.resume, plan.reserve_s = settings["resume"], float(settings["reserve_s"])
     ranges: HashRanges | None = settings["hash_range"]
@@ -204,7 +205,7 @@ def _batch_answer(function: Callable[..., Any], plan: Plan, settings: Mapping[st
 def _window_answer(function: Callable[..., Any], plan: Plan, settings: Mapping[str, Any], loop: _Loop | None) -> Answer:
     """Return what answers for tumbling windows: all or nothing, state in, state out."""
     from shardline.consumer.aws_lambda.payloads import dump_state, load_state
-    from shardline.consumer.aws_lambda.windows import Window, check_state
+    from shardline.consumer.aws_lambda.windows import Window
 
     names = keyword_names(function, ("state", "window", "context"))
     observe, kind = settings["observe"], settings["window"]
@@ -222,7 +223,7 @@ def _window_answer(function: Callable[..., Any], plan: Plan, settings: Mapping[s
             invocation.tally.processed = len(payloads)
         if observe is not None:
             observe(invocation.tally)
-        return {"state": check_state(dump_state(state)), "batchItemFailures": []}
+        return {"state": dump_state(state), "batchItemFailures": []}
 
     return answer
 
@@ -235,7 +236,7 @@ def _all_payloads(invocation: Invocation) -> list[Any]:
         records, broken = invocation.open(origin)
         if broken is not None:
             raise broken
-        payloads += records if decode is None else [decode(record.data) for record in records]
+        payloads += records if decode is None else map(decode, records)
     return payloads
 
 

@@ -52,7 +52,7 @@ class Plan:
 
     def __init__(self) -> None:
         self.batch_max: int | None = None
-        self.decode: Callable[[bytes], Any] | None = None
+        self.decode: Callable[[Record], Any] | None = None
         self.drop_misplaced = False
         self.failed: Callable[[Record, Exception], object] | None = None
         self.hash_range: Callable[[str], tuple[int, int] | None] | None = None
@@ -181,7 +181,7 @@ def single_steps(invocation: Invocation) -> Steps:
             outcome = broken
             if outcome is None:
                 try:
-                    payload = record if plan.decode is None else plan.decode(record.data)
+                    payload = record if plan.decode is None else plan.decode(record)
                 except Exception as error:  # noqa: BLE001 - whatever a model raises is a failure of its record.
                     outcome = error
                 else:
@@ -211,7 +211,7 @@ def batch_steps(invocation: Invocation) -> Steps:
         outcome = batch[0][2]  # What is broken stands alone.
         if outcome is None:
             try:
-                payloads = records if plan.decode is None else [plan.decode(record.data) for record in records]
+                payloads = records if plan.decode is None else [plan.decode(record) for record in records]
             except Exception as error:  # noqa: BLE001 - whatever a model raises is a failure of its batch.
                 outcome = error
             else:

@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-__all__ = ["STATE_BYTES_MAX", "Window", "check_state"]
-
-STATE_BYTES_MAX = 1_000_000
-"""Lambda Developer Guide, "Tumbling windows": the state can be 1 MB per shard; beyond it the window ends early."""
+__all__ = ["Window"]
 
 
 class Window:
@@ -39,16 +36,3 @@ class Window:
 
     def __repr__(self) -> str:
         return f"Window({self.shard_id}, {self.start} to {self.end}, final={self.final}, early={self.early})"
-
-
-def check_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return a window's state if Lambda can keep it; raise `InvalidInput` where it is no JSON or too large."""
-    from json import dumps
-
-    try:
-        size = len(dumps(state, separators=(",", ":")).encode())
-    except (TypeError, ValueError) as error:
-        raise InvalidInput("state", "an object that JSON can hold", type(error).__name__) from error
-    if size > STATE_BYTES_MAX:
-        raise InvalidInput("state", f"at most {STATE_BYTES_MAX} bytes of JSON", f"{size} bytes")
-    return state
