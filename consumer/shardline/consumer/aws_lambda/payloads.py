@@ -1,7 +1,8 @@
 """From a record to the payload that a handler asks for, and a window's state from and to what Lambda keeps.
 
 The models are those of producer and worker (`shardline.common.models`), or a whole `Codec`, which also reads the
-headers of an aggregate's records (content type, compression). Invariant: no library is imported that a handler does not use.
+headers of an aggregate's records (content type, compression). Invariant: no library is imported that a handler
+does not use.
 """
 
 from __future__ import annotations
