@@ -23,6 +23,7 @@ class Doors(NamedTuple):
     kinesis: KinesisApi
     store: LeaseStore
     state: KinesisState
+    clock: Callable[[], float]
 
 
 @asynccontextmanager
@@ -30,7 +31,7 @@ async def in_process() -> AsyncGenerator[Doors]:
     """Open both ports straight on the state."""
     services = LocalServices()
     async with services.kinesis() as kinesis, services.lease_store() as store:
-        yield Doors(kinesis, store, services.state)
+        yield Doors(kinesis, store, services.state, services.clock)
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def over_http() -> AsyncGenerator[Doors]:
             credentials=Credentials(access_key_id="test", secret_access_key="test"),
         )
         async with connection.kinesis() as kinesis, connection.lease_store() as store:
-            yield Doors(kinesis, store, endpoint.state)
+            yield Doors(kinesis, store, endpoint.state, endpoint.clock)
 
 
 OPENERS = {"in process": in_process, "over http": over_http}

@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from shardline.local.http.kinesis import KinesisHttp, content_type, refused
-from shardline.local.http.message import Answer
+from shardline.local.http.message import Answer, Stream
 from shardline.local.moto.dispatch import SERVICES, Moto
 from shardline.local.state.refusal import Refusal
 
@@ -67,7 +67,7 @@ class App:
         reply.headers["x-amzn-requestid"] = f"{next(self._serial):08x}-0000-4000-8000-000000000000"
         return reply
 
-    def _reply(self, request: Request) -> Answer:
+    def _reply(self, request: Request) -> Answer | Stream:
         service = service_of(request)
         if service == "kinesis":
             return self._kinesis.answer(operation_of(request), request)

@@ -50,11 +50,11 @@ class LocalEndpoint:
     ) -> None:
         if not 0 <= port <= _PORT_MAX:
             raise InvalidInput("port", f"from 0 to {_PORT_MAX}", str(port))
-        self._clock = clock or AsyncioRuntime().wall
+        self.clock = clock or AsyncioRuntime().wall
         self.state = KinesisState(options)
         for name, shards in (streams or {}).items():
-            _create(self.state, name, shards, self._clock())
-        self.app = App(self.state, self._clock)
+            _create(self.state, name, shards, self.clock())
+        self.app = App(self.state, self.clock)
         self._address = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[HttpProtocol] = set()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from shardline.local.http.message import Answer
+from shardline.local.http.eventstream import CONTENT_TYPE, events
+from shardline.local.http.message import Answer, Stream
 from shardline.local.http.operations import OPERATIONS, child
 from shardline.local.http.params import Params
 from shardline.local.http.wire import CBOR, JSON, decode, encode, json_page, json_puts
-from shardline.local.state.refusal import Refusal
+from shardline.local.state.refusal import Refusal, validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,17 +34,19 @@ def refused(refusal: Refusal, kind: str) -> Answer:
 
 
 class KinesisHttp:
-    """Answers every operation but SubscribeToShard; `clock` gives epoch seconds."""
+    """Answers every operation; `clock` gives epoch seconds."""
 
     def __init__(self, state: KinesisState, clock: Callable[[], float]) -> None:
         self.state = state
         self._clock = clock
 
-    def answer(self, operation: str, request: Request) -> Answer:
+    def answer(self, operation: str, request: Request) -> Answer | Stream:
         """Carry out one request and return its answer; never raises for what a client sends."""
         kind = content_type(request)
         try:
             params = Params(decode(request.body, kind))
+            if operation == "SubscribeToShard":
+                return self._subscribe(params, kind)
             body = self._carry_out(operation, params, kind)
         except Refusal as refusal:
             return refused(refusal, kind)
@@ -61,6 +64,16 @@ class KinesisHttp:
         if carry_out is None:
             raise _UNKNOWN
         return encode(carry_out(self.state, params, now), kind)
+
+    def _subscribe(self, params: Params, kind: str) -> Stream:
+        position = params.nested("StartingPosition")
+        if position is None:
+            raise validation("Value null at 'startingPosition': Member must not be null")
+        arn, shard_id, start = params.required("ConsumerARN"), params.required("ShardId"), position.start()
+        if params.flag("DryRun"):
+            raise Refusal("DryRunOperationException", "The request would have succeeded, but the DryRun flag is set.")
+        subscription = self.state.subscribe(arn, shard_id, start, now=self._clock())
+        return Stream(events(subscription, self._clock, kind), CONTENT_TYPE)
 
     def _get_records(self, params: Params, now: float) -> bytes:
         page = self.state.get_records(

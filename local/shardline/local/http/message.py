@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
 __all__ = ["Answer", "BadRequest", "Head", "Request", "Stream", "parse_head", "render", "render_head"]
 
@@ -74,7 +74,7 @@ class Answer:
 class Stream:
     """An answer whose body comes bit by bit, as chunks; closing `chunks` ends what makes them."""
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes]
     content_type: str
     headers: dict[str, str] = field(default_factory=dict[str, str])
     status: int = 200

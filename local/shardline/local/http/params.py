@@ -158,8 +158,8 @@ class Params:
             raise validation("Value null at 'shardFilter.type': Member must not be null")
         return ShardFilter(kind, nested.seconds("Timestamp"), nested.text("ShardId"))
 
-    def start(self, kind_name: str, number_name: str) -> StartAt:
-        """Return a starting position from the fields of those names."""
+    def start(self, kind_name: str = "Type", number_name: str = "SequenceNumber") -> StartAt:
+        """Return a starting position: StartingPosition's own fields, or those of the given names."""
         kind = self.choice(kind_name, StartKind)
         if kind is None:
             raise validation(f"Value null at '{kind_name}': Member must not be null")

@@ -7,6 +7,7 @@ held until the answer before it is out. Written for Kinesis: the common request 
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from shardline.local.http.message import (
@@ -47,6 +48,7 @@ class HttpProtocol(asyncio.Protocol):
         self._length = -1  # Bytes of the body still to come; -1 while it is chunked or no head was read.
         self._parts: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
+        self._streaming = False  # A streamed answer's reader that closes its half has gone.
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -84,8 +86,9 @@ class HttpProtocol(asyncio.Protocol):
             self.close()
 
     def eof_received(self) -> bool:
-        """Keep the way out open while an answer is on it (a client may close its half)."""
-        return self._task is not None
+        """Keep the way out open while a whole answer is on it (a client may close its half); TLS has no halves."""
+        secured = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
+        return self._task is not None and not self._streaming and not secured
 
     def close(self) -> None:
         """Close the connection once what was written is out."""
@@ -202,11 +205,14 @@ class HttpProtocol(asyncio.Protocol):
 
     async def _stream(self, stream: Stream) -> None:
         headers = [("content-type", stream.content_type), *stream.headers.items(), ("transfer-encoding", "chunked")]
+        self._streaming = True
         self._write(render_head(stream.status, headers))
-        async for chunk in stream.chunks:
-            self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            await self._writable.wait()
+        async with aclosing(stream.chunks) as chunks:
+            async for chunk in chunks:
+                self._write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                await self._writable.wait()
         self._write(b"0\r\n\r\n")
+        self._streaming = False
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

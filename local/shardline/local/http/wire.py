@@ -54,11 +54,11 @@ def _epoch(value: object, _immutable: bool) -> float:  # noqa: FBT001 - cbor2's 
 
 
 def encode(fields: dict[str, Any] | None, content_type: str) -> bytes:
-    """Return an answer's body; no fields is no body."""
+    """Return an answer's body; without fields it is empty in JSON and an empty map in CBOR."""
+    if content_type == CBOR:
+        return cbor2.dumps(_for_cbor(fields or {}))
     if fields is None:
         return b""
-    if content_type == CBOR:
-        return cbor2.dumps(_for_cbor(fields))
     return json.dumps(fields, separators=(",", ":"), default=_json_default).encode()
 
 
