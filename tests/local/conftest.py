@@ -13,6 +13,7 @@ from shardline.local import LocalEndpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+Client = Any  # boto3 ships no types.
 CREDENTIALS = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
 NO_RETRIES = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
 

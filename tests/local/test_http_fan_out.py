@@ -20,13 +20,15 @@ from tests.local.conftest import CREDENTIALS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.local.conftest import Client
+
 FIRST = "shardId-000000000000"
 LATEST = {"Type": "LATEST"}
 HORIZON = {"Type": "TRIM_HORIZON"}
 
 
 @pytest.fixture
-def kinesis(client: Callable[[str], Any]) -> Any:
+def kinesis(client: Callable[[str], Client]) -> Client:
     """Return a boto3 client with a stream `orders` of one shard."""
     made = client("kinesis")
     made.create_stream(StreamName="orders", ShardCount=1)

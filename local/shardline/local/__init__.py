@@ -14,13 +14,24 @@ if TYPE_CHECKING:
     from shardline.local.doors.kinesis import InProcessKinesis
     from shardline.local.doors.lease_store import MemoryLeaseStore
     from shardline.local.doors.services import LocalServices
-    from shardline.local.http.endpoint import LocalEndpoint, serve
+    from shardline.local.faults.plan import FaultRule
+    from shardline.local.http.endpoint import LocalEndpoint, load_faults, serve
+    from shardline.local.http.proxy import Direction, FaultProxy, ProxyFault
+    from shardline.local.http.tls import Certificate
+    from shardline.local.moto.front import DynamoOptions
     from shardline.local.state.core import KinesisState
     from shardline.local.state.options import KinesisOptions
     from shardline.local.tables.core import LeaseTables, TableOptions
 
 # Exported name -> module of this package.
 _EXPORTS: dict[str, str] = {
+    "Certificate": "http.tls",
+    "Direction": "http.proxy",
+    "DynamoOptions": "moto.front",
+    "FaultProxy": "http.proxy",
+    "FaultRule": "faults.plan",
+    "ProxyFault": "http.proxy",
+    "load_faults": "http.endpoint",
     "InProcessKinesis": "doors.kinesis",
     "KinesisOptions": "state.options",
     "KinesisState": "state.core",
@@ -33,6 +44,11 @@ _EXPORTS: dict[str, str] = {
 }
 
 __all__ = [
+    "Certificate",
+    "Direction",
+    "DynamoOptions",
+    "FaultProxy",
+    "FaultRule",
     "InProcessKinesis",
     "KinesisOptions",
     "KinesisState",
@@ -40,7 +56,9 @@ __all__ = [
     "LocalEndpoint",
     "LocalServices",
     "MemoryLeaseStore",
+    "ProxyFault",
     "TableOptions",
+    "load_faults",
     "serve",
 ]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import InvalidInput
-from shardline.local.http.endpoint import LocalEndpoint, serve
+from shardline.local.http.endpoint import Certificate, LocalEndpoint, load_faults, serve
 from shardline.local.state.options import KinesisOptions, Limits
 
 if TYPE_CHECKING:
@@ -35,11 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stream", action="append", default=[], metavar="NAME:SHARDS")
     parser.add_argument("--null", action="store_true", help="store nothing: for benchmarks")
     parser.add_argument("--limits", choices=[str(limit) for limit in Limits], default=str(Limits.NONE))
+    parser.add_argument("--faults", metavar="FILE", help="scripted faults, as JSON")
+    parser.add_argument("--tls", action="store_true", help="serve https with a certificate made at the start")
     options = parser.parse_args(arguments)
     try:
         endpoint = LocalEndpoint(
             dict(map(parse_stream, options.stream)),
             port=options.port,
+            tls=Certificate.GOOD if options.tls else None,
+            faults=load_faults(options.faults) if options.faults else (),
             options=KinesisOptions(null=options.null, limits=Limits(options.limits)),
         )
         with suppress(KeyboardInterrupt):

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import InvalidInput
+from shardline.local.faults.plan import FaultRule
 from shardline.local.http.app import App
 from shardline.local.http.protocol import HttpProtocol
+from shardline.local.http.tls import Certificate, server_context
 from shardline.local.state.core import KinesisState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
+    from shardline.local.moto.front import DynamoOptions
     from shardline.local.state.options import KinesisOptions
 
-__all__ = ["LocalEndpoint", "serve"]
+__all__ = ["Certificate", "LocalEndpoint", "load_faults", "serve"]
 
 _HOST = "127.0.0.1"
 _PORT_MAX = 65_535
@@ -36,7 +44,10 @@ class LocalEndpoint:
 
     `streams` (name -> shards) are made at the start. `port` 0 takes a free one. `state` is the Kinesis behind it: tests
     may change it between requests when it runs on the same loop. The other services are moto's and shared by all
-    endpoints of the process. Raises `InvalidInput` for a port or stream out of range, `OSError` for a port in use.
+    endpoints of the process. `faults` are scripted (`shardline.local.faults.plan`), `seed` decides those that have a
+    probability. `tls` serves https with a certificate made at the start (`ca_bundle` is its file); `EXPIRED` and
+    `WRONG_HOST` are certificates to be refused. Raises `InvalidInput` for a port or stream out of range, `OSError`
+    for a port in use.
     """
 
     def __init__(
@@ -46,6 +57,10 @@ class LocalEndpoint:
         port: int = 0,
         host: str = _HOST,
         options: KinesisOptions | None = None,
+        tls: Certificate | None = None,
+        dynamodb: DynamoOptions | None = None,
+        faults: Sequence[FaultRule] = (),
+        seed: int = 0,
         clock: Callable[[], float] | None = None,
     ) -> None:
         if not 0 <= port <= _PORT_MAX:
@@ -54,8 +69,12 @@ class LocalEndpoint:
         self.state = KinesisState(options)
         for name, shards in (streams or {}).items():
             _create(self.state, name, shards, self.clock())
-        self.app = App(self.state, self.clock)
+        self.app = App(self.state, self.clock, dynamodb, seed)
+        self.app.set_faults(faults)
         self._address = (host, port)
+        self._tls = tls
+        self._files = ExitStack()
+        self._pem: Path | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[HttpProtocol] = set()
         self._thread: threading.Thread | None = None
@@ -73,17 +92,39 @@ class LocalEndpoint:
     @property
     def url(self) -> str:
         """The endpoint's URL, for every service."""
-        return f"http://{self._address[0]}:{self.port}"
+        return f"http{'s' if self._tls else ''}://{self._address[0]}:{self.port}"
+
+    @property
+    def ca_bundle(self) -> str:
+        """The path of a PEM file with the certificate to trust, while the endpoint serves https."""
+        if self._pem is None:
+            raise InvalidInput("endpoint", "entered with tls before its certificate is asked for")
+        return str(self._pem)
 
     # --- on the running loop ---
 
     async def __aenter__(self) -> Self:
         host, port = self._address
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: HttpProtocol(self.app.handle, self._connections), host, port, reuse_address=True
-        )
+        try:
+            self._server = await loop.create_server(
+                lambda: HttpProtocol(self.app.handle, self._connections),
+                host,
+                port,
+                reuse_address=True,
+                ssl=self._context(),
+            )
+        except OSError:
+            self._files.close()
+            raise
         return self
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._tls is None:
+            return None
+        folder = Path(self._files.enter_context(TemporaryDirectory(prefix="shardline-")))
+        self._pem = folder / "certificate.pem"
+        return server_context(self._tls, self._address[0], folder)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -94,6 +135,8 @@ class LocalEndpoint:
             connection.abort()
         await self._server.wait_closed()
         self._server = None
+        self._files.close()
+        self._pem = None
 
     async def serve_forever(self) -> None:
         """Serve until cancelled."""
@@ -154,3 +197,12 @@ async def serve(endpoint: LocalEndpoint, announce: Callable[[str], None]) -> Non
     async with endpoint:
         announce(endpoint.url)
         await endpoint.serve_forever()
+
+
+def load_faults(path: str) -> list[FaultRule]:
+    """Return the rules of a JSON file (one object or a list of them); raises `InvalidInput` that names the fault."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput("faults", "a readable JSON file", str(error)) from error
+    return [FaultRule.from_json(one) for one in (content if isinstance(content, list) else [content])]
