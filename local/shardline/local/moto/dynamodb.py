@@ -35,7 +35,8 @@ class _QuickHandler(DynamoHandler):
             slow: tuple[int, dict[str, Any], str | bytes] = super().serialized(action_result)
             return slow
         headers = {"Content-Type": "application/x-amz-json-1.0", **self.response_headers}
-        return 200, headers, json.dumps(_plain(result), separators=(",", ":"))
+        named = {k: v for k, v in result.items() if k != "ConsumedCapacityUnits"}  # Not a field of the service's.
+        return 200, headers, json.dumps(_plain(named), separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a recursive structure.
