@@ -334,3 +334,34 @@ def test_giving_up_needs_no_write() -> None:
     lease.on_failed(op, 3.6, ambiguous=True)
     lease.on_read(book.item(), 3.7)
     assert (lease.state, lease.row.counter) == (HeldState.LOST, 1)
+
+
+def test_a_finished_lease_is_deleted_as_read() -> None:
+    """The holder's deletion goes through the same one lock, conditional on its own counter and SHARD_END."""
+    book, lease = held()
+    lease.want_checkpoint(SHARD_END, urgent=True)
+    book.step(lease)
+    lease.delete_wanted = True
+    book.step(lease)
+    assert (book.item(), lease.state, lease.loss) == (None, HeldState.RELEASED, Loss.RELEASED)
+
+
+def test_a_deletion_of_unknown_outcome_is_found_out() -> None:
+    """A row that is gone after a deletion whose reply was lost means done; one that stands is deleted again."""
+    book, lease = held()
+    lease.want_checkpoint(SHARD_END, urgent=True)
+    book.step(lease)
+    lease.delete_wanted = True
+    first = lease.next_op(0.0)
+    assert first is not None
+    lease.on_failed(first, 0.5, ambiguous=True)
+    book.now = 0.5
+    book.step(lease)
+    second = lease.next_op(0.6)
+    assert second is not None
+    assert second.write is not None
+    book.write(second.write)
+    lease.on_failed(second, 0.7, ambiguous=True)
+    book.now = 0.7
+    book.step(lease)
+    assert lease.state is HeldState.RELEASED

@@ -21,7 +21,7 @@ from shardline.consumer.leases.taker import Observer
 from tests.consumer.rows import TABLE, TIMES, WRITES, Book, at
 
 if TYPE_CHECKING:
-    from shardline.common.ports.lease_store import UpdateItem, WriteResult
+    from shardline.common.ports.lease_store import Delete, UpdateItem, WriteResult
     from shardline.consumer.leases.held import Op
 
 WORKERS = ("me", "you")
@@ -37,7 +37,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.book.create()
         self.held: dict[str, HeldLease | None] = dict.fromkeys(WORKERS)
         self.seen = {worker: Observer() for worker in WORKERS}
-        self.late: list[UpdateItem] = []
+        self.late: list[UpdateItem | Delete] = []
         self.highest = TRIM_HORIZON
         self.counter = 0
         self.position = 0
@@ -97,7 +97,7 @@ class LeaseMachine(RuleBasedStateMachine):
             return
         self._write(held, op, op.write, fate, took)
 
-    def _write(self, held: HeldLease, op: Op, write: UpdateItem, fate: str, took: float) -> None:
+    def _write(self, held: HeldLease, op: Op, write: UpdateItem | Delete, fate: str, took: float) -> None:
         if fate == "late":
             self.late.append(write)
         result = None if fate in {"late", "lost request"} else self._apply(write)
@@ -117,7 +117,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if self.late:
             self._apply(self.late.pop(0))
 
-    def _apply(self, write: UpdateItem) -> WriteResult:
+    def _apply(self, write: UpdateItem | Delete) -> WriteResult:
         before = self.book.row()
         result = self.book.write(write)
         after = self.book.row()

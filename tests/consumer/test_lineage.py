@@ -23,6 +23,7 @@ from shardline.consumer.lineage import (
     covers_everything,
     find_hole,
     initial_leases,
+    may_clean_up,
     missing_leases,
 )
 
@@ -239,3 +240,26 @@ def _tree(data: st.DataObject) -> list[Shard]:
             child = shard(str(number + offset), first.shard_id, is_open=True)
             shards.append(child._replace(hash_range=part))
     return shards
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "child", "parent", "expected"),
+    [
+        (SHARD_END, at(5), None, True),
+        (SHARD_END, SHARD_END, None, True),
+        (SHARD_END, LATEST, None, True),
+        (SHARD_END, TRIM_HORIZON, None, False),
+        (SHARD_END, AT_TIMESTAMP, None, False),
+        (SHARD_END, None, None, False),
+        (SHARD_END, at(5), at(5), False),
+        (at(5), at(5), None, False),
+    ],
+)
+def test_a_finished_lease_goes_when_nothing_needs_it(
+    checkpoint: Position, child: Position | None, parent: Position | None, expected: bool
+) -> None:
+    """All children have begun, all parents' leases are gone, the shard is at its end: only then."""
+    children = {"1": lease("1", checkpoint=at(1)), "2": None if child is None else lease("2", checkpoint=child)}
+    parents = {"p": None if parent is None else lease("p", checkpoint=parent)}
+    assert may_clean_up(lease("0", checkpoint=checkpoint), children, parents) is expected
+    assert not may_clean_up(lease("0", checkpoint=SHARD_END), {}, {})

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, WorkerConfig
     from shardline.consumer.fleet.startup import Fleet
     from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.health import Health, LeaseHealth
     from shardline.consumer.lineage import Start, StartPoint
     from shardline.consumer.retrieval.polling import PollingSettings
     from shardline.consumer.worker import Worker
@@ -22,6 +23,8 @@ _EXPORTS: dict[str, str] = {
     "Batch": "handler",
     "DeliveryConfig": "config",
     "Fleet": "fleet.startup",
+    "Health": "health",
+    "LeaseHealth": "health",
     "LeaseConfig": "config",
     "PollingSettings": "retrieval.polling",
     "Record": "handler",
@@ -36,7 +39,9 @@ __all__ = [
     "Batch",
     "DeliveryConfig",
     "Fleet",
+    "Health",
     "LeaseConfig",
+    "LeaseHealth",
     "PollingSettings",
     "Record",
     "Start",

@@ -15,10 +15,12 @@ __all__ = [
     "CallFailed",
     "FleetVersionChanged",
     "HandlerFailed",
+    "HandlerHung",
     "LeadershipChanged",
     "LeaseAcquired",
     "LeaseLost",
     "LeasesAssigned",
+    "LeasesCleanedUp",
     "LeasesCreated",
     "LeasesRescued",
     "PositionTrimmed",
@@ -207,3 +209,27 @@ class FleetVersionChanged(Event):
     level: ClassVar[str] = "warning"
     before: str
     after: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerHung(Event):
+    """One handler call has lasted longer than `handler_timeout_s`.
+
+    The lease is given up so that another worker may try; `holds` says that this was tried by several workers at the
+    same position already, so that this one keeps the shard and waits for somebody to look.
+    """
+
+    name: ClassVar[str] = "handler.hung"
+    level: ClassVar[str] = "error"
+    lease: str
+    position: str
+    seconds: float
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeasesCleanedUp(Event):
+    """Leases of finished shards were deleted: their children are being read."""
+
+    name: ClassVar[str] = "lease.cleaned_up"
+    leases: tuple[str, ...]

@@ -36,6 +36,7 @@ __all__ = [
     "covers_everything",
     "find_hole",
     "initial_leases",
+    "may_clean_up",
     "missing_leases",
 ]
 
@@ -237,6 +238,19 @@ def blocking_parents(row: LeaseRow, by_key: Mapping[str, LeaseRow | None]) -> tu
     """Return the parents that a shard must still wait for: those with a lease that is not at SHARD_END."""
     found = ((parent, by_key.get(row.sibling_key(parent))) for parent in row.parents)
     return tuple(parent for parent, lease in found if lease is not None and lease.checkpoint != SHARD_END)
+
+
+def may_clean_up(
+    row: LeaseRow, children: Mapping[str, LeaseRow | None], parents: Mapping[str, LeaseRow | None]
+) -> bool:
+    """Say whether a finished shard's lease has served its purpose (`kcl.md` 3.8).
+
+    Every child has a lease and has begun (its row no longer needs this one as proof), and no parent's lease is left.
+    A shard without known children is never cleaned up by this rule.
+    """
+    begun = [child is not None and child.checkpoint not in (TRIM_HORIZON, AT_TIMESTAMP) for child in children.values()]
+    gone = all(parent is None for parent in parents.values())
+    return row.checkpoint == SHARD_END and bool(begun) and all(begun) and gone
 
 
 @dataclass(frozen=True, slots=True)

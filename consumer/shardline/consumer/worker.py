@@ -33,6 +33,7 @@ from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
 from shardline.consumer.events import WorkerStarted, WorkerStopped
 from shardline.consumer.handler import HandlerSpec
+from shardline.consumer.health import Health
 from shardline.consumer.identity import unique_worker_id
 from shardline.consumer.leases.writes import LeaseWrites
 from shardline.consumer.lineage import Start
@@ -90,6 +91,7 @@ class Worker:
         self._used = False
         self._stop = asyncio.Event()
         self._holdings: Holdings | None = None
+        self._membership: Membership | None = None
 
     # --- handlers ----------------------------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class Worker:
             await membership.prepare()
             running = self._runtime.spawn(group, supervise(context, "membership", membership.run), name="membership")
             stack.push_async_callback(self._leave, context, holdings, membership, running)
-            self._holdings = holdings
+            self._holdings, self._membership = holdings, membership
             self.events.emit(
                 WorkerStarted(
                     worker_id=self.worker_id,
@@ -217,6 +219,16 @@ class Worker:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+    def health(self) -> Health:
+        """Return how the worker, its leases and its handlers are; for probes: `health().healthy`. Never waits."""
+        holdings, membership = self._holdings, self._membership
+        return Health(
+            worker_id=self.worker_id,
+            running=self._stack is not None,
+            leads=membership is not None and membership.leads,
+            leases=() if holdings is None else tuple(holding.health() for holding in holdings.all()),
+        )
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

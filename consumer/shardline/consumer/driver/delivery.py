@@ -17,7 +17,7 @@ from shardline.consumer.handler import Batch, Origin, Piece
 from shardline.consumer.retrieval.placement import Placement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from shardline.common.deaggregation import UserRecords
     from shardline.common.ports.kinesis import GetRecordsPage
@@ -52,6 +52,8 @@ class Delivery:
         self._counted_records = 0
         self._checkpoint_at = context.runtime.monotonic()
         self.busy_since: float | None = None
+        self.on_thread = False
+        self.failures = 0
 
     @property
     def done(self) -> Position | None:
@@ -148,7 +150,9 @@ class Delivery:
             rest = rest.after(self.done) if self.done is not None else rest
             if error is not None:
                 attempts = 1 if self.done != before else attempts + 1
+                self.failures = attempts
                 await self._back_off(rest, error, attempts)
+        self.failures = 0
         self._settle(batch, started)
         return True
 
@@ -168,7 +172,7 @@ class Delivery:
             if self._spec.takes_batch:
                 await self._call_batch(rest)
             elif self._spec.blocking:
-                return await self._context.runtime.run_blocking(self._each_blocking, rest)
+                return await self._context.runtime.run_blocking(self._on_thread, self._each_blocking, rest)
             else:
                 await self._each(rest)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
@@ -177,17 +181,30 @@ class Delivery:
             self.busy_since = None
         return None
 
+    def _on_thread(self, function: Callable[[Batch], Exception | None], rest: Batch) -> Exception | None:
+        """Run on a thread: a cancelled call is abandoned, but its thread runs on until the handler returns."""
+        if not self._open:
+            return None  # Abandoned before it began.
+        self.on_thread = True
+        try:
+            return function(rest)
+        finally:
+            self.on_thread = False
+
     async def _call_batch(self, rest: Batch) -> None:
         if self._spec.blocking:
-            await self._context.runtime.run_blocking(self._spec.function, rest)
+            await self._context.runtime.run_blocking(self._on_thread, self._spec.function, rest)
         else:
             await self._spec.call(rest)
 
     async def _each(self, rest: Batch) -> None:
-        call, is_valid, stopping = self._spec.call, self._keeper.is_valid, self._stopping.is_set
+        call, lease, stopping = self._spec.call, self._keeper.lease, self._stopping.is_set
+        monotonic = self._context.runtime.monotonic
         for record in rest:
-            if stopping() or not is_valid():
+            now = monotonic()
+            if stopping() or not lease.is_valid(now):
                 return
+            self.busy_since = now
             await call(record)
             self._current = record
             self._count()
@@ -195,11 +212,14 @@ class Delivery:
 
     def _each_blocking(self, rest: Batch) -> Exception | None:
         """Run on a thread: one hop for the whole batch, the lease checked before each record all the same."""
-        function = self._spec.function
+        function, lease = self._spec.function, self._keeper.lease
+        monotonic = self._context.runtime.monotonic
         try:
             for record in rest:
-                if not self._open or self._stopping.is_set() or not self._keeper.is_valid():
+                now = monotonic()
+                if not self._open or self._stopping.is_set() or not lease.is_valid(now):
                     return None
+                self.busy_since = now
                 function(record)
                 self._current = record
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.

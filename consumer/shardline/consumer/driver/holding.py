@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shardline.consumer.driver.consumer import ShardConsumer
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.keeper import Keeper
-from shardline.consumer.events import LeaseAcquired, LeaseLost, TaskFailed
+from shardline.consumer.events import HandlerHung, LeaseAcquired, LeaseLost, TaskFailed
+from shardline.consumer.health import LeaseHealth
 from shardline.consumer.leases.held import HeldLease, HeldState, Loss
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from shardline.consumer.leases.row import LeaseRow
 
 __all__ = ["Holding", "Holdings"]
+
+_THREAD_POLL_S: Final = 1.0
+_WATCH_S_MIN: Final = 0.05
+_OWNERS_TRIED: Final = 3
+_AVOID_FAILOVERS: Final = 4
 
 
 class Holding:
@@ -34,6 +40,7 @@ class Holding:
         self._plan = plan
         self._sync = sync
         self._stopping = False
+        self.hung = False
         self._idle = asyncio.Event()
 
     async def run(self) -> None:
@@ -44,15 +51,19 @@ class Holding:
             if not await keeper.acquired():
                 return
             context.events.emit(LeaseAcquired(lease=lease.key, token=lease.token, checkpoint=str(lease.row.checkpoint)))
-            consuming = context.runtime.spawn(group, self._consume(), name=f"consume {lease.key}")
-            handing = context.runtime.spawn(group, self._hand_off(), name=f"hand off {lease.key}")
+            beside = [
+                context.runtime.spawn(group, work(), name=f"{name} {lease.key}")
+                for name, work in (("consume", self._consume), ("hand off", self._hand_off), ("watch", self._watch))
+            ]
             await keeper.over()
             if self.consumer is not None:
                 self.consumer.lease_lost()
-            consuming.cancel()
-            handing.cancel()
+            for task in beside:
+                task.cancel()
         reason = (lease.loss or Loss.EXPIRED).value
         context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason))
+        while self._on_thread:  # noqa: ASYNC110 - a thread sets no Event; the lease is not taken again while it runs.
+            await asyncio.sleep(_THREAD_POLL_S)
 
     async def stop(self, timeout_s: float) -> None:
         """Let the running handler call end (within `timeout_s`), store what is done, and give the lease back."""
@@ -79,6 +90,58 @@ class Holding:
         if not self.lease.over and not self._stopping:
             await self._wind_down(self._context.config.leases.hand_off_timeout_s)
 
+    async def _watch(self) -> None:
+        """Watch the progress of the handler: a call that lasts too long costs the lease (`reliability.md` P11).
+
+        Unless others have tried already: after as many owners without a checkpoint the record is the matter, not the
+        worker, and passing the shard on would only spread it.
+        """
+        context, timeout_s = self._context, self._context.config.delivery.handler_timeout_s
+        while True:
+            await asyncio.sleep(max(_WATCH_S_MIN, min(timeout_s / 10, timeout_s - self.busy_s)))
+            if self.busy_s < timeout_s:
+                self.hung = False
+                continue
+            if self.hung:
+                continue
+            self.hung = True
+            holds = self.lease.row.owner_switches >= _OWNERS_TRIED
+            position = str(self._done() or self.lease.stored)
+            context.events.emit(HandlerHung(lease=self.lease.key, position=position, seconds=self.busy_s, holds=holds))
+            if not holds:
+                self.lease.give_up(Loss.HUNG)
+                self.keeper.wake()
+
+    @property
+    def busy_s(self) -> float:
+        """How long the present handler call has lasted; 0 when none runs."""
+        since = None if self.consumer is None or self.consumer.delivery is None else self.consumer.delivery.busy_since
+        return 0.0 if since is None else self._context.runtime.monotonic() - since
+
+    @property
+    def _on_thread(self) -> bool:
+        delivery = None if self.consumer is None else self.consumer.delivery
+        return delivery is not None and delivery.on_thread
+
+    def health(self) -> LeaseHealth:
+        """Return how the lease and its handler are."""
+        consumer, now = self.consumer, self._context.runtime.monotonic()
+        delivery = None if consumer is None else consumer.delivery
+        reader = None if consumer is None else consumer.reader
+        return LeaseHealth(
+            lease=self.lease.key,
+            state="acquiring" if consumer is None else consumer.life.state.value,
+            token=self.lease.token,
+            valid=self.lease.is_valid(now),
+            checkpoint=str(self.lease.stored),
+            millis_behind_latest=None if reader is None else reader.millis_behind_latest,
+            busy_s=self.busy_s,
+            idle_s=None if reader is None else now - reader.last_progress,
+            failures=0 if delivery is None else delivery.failures,
+            hung=self.hung,
+            stuck_thread=self.lease.over and self._on_thread,
+        )
+
     async def _consume(self) -> None:
         await supervise(self._context, f"consume {self.lease.key}", self._consume_once)
         self._idle.set()
@@ -102,6 +165,7 @@ class Holdings:
         self._group = group
         self._sync = sync
         self._holdings: dict[str, Holding] = {}
+        self._avoid: dict[str, float] = {}
         self._closing = False
 
     def __contains__(self, key: object) -> bool:
@@ -127,6 +191,8 @@ class Holdings:
         context, plan = self._context, self._context.plan_for(row)
         if self._closing or plan is None or row.key in self._holdings:
             return False
+        if context.runtime.monotonic() < self._avoid.get(row.key, 0.0):
+            return False
         lease = HeldLease(
             row,
             context.me,
@@ -148,6 +214,8 @@ class Holdings:
             self._context.events.emit(TaskFailed(task=f"hold {key}", error=type(error).__name__, retry_in_s=0.0))
         finally:
             del self._holdings[key]
+            if holding.hung:  # Others shall try first.
+                self._avoid[key] = self._context.runtime.monotonic() + _AVOID_FAILOVERS * self._context.times.failover_s
 
     async def close(self, timeout_s: float) -> int:
         """Give every lease back; return how many could not be. No lease is taken any more."""

@@ -88,6 +88,13 @@ class Keeper:
         self.wake()
         await self._until(lambda: self.lease.over)
 
+    async def delete(self) -> bool:
+        """Delete the finished shard's row, as read, and wait until it is known; False if the lease was lost instead."""
+        self.lease.delete_wanted = True
+        self.wake()
+        await self._until(lambda: self.lease.over)
+        return self.lease.state is HeldState.RELEASED
+
     async def over(self) -> None:
         """Wait until the lease is lost or given back."""
         await self._until(lambda: self.lease.over)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import ProtocolViolation, ServiceError
+from shardline.consumer.driver.cleaning import Cleaner
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.discovery import Discovery
 from shardline.consumer.driver.joining import ensure_index, read_version
@@ -60,6 +61,11 @@ class Membership:
                     task.cancel()
             await self._change(version)
 
+    @property
+    def leads(self) -> bool:
+        """Say whether this worker leads the fleet now."""
+        return self._lock is not None and self._lock.is_leader()
+
     async def leave(self) -> None:
         """Withdraw from assignment and give up leadership, before the leases are given back."""
         await self._reporter.withdraw()
@@ -71,6 +77,8 @@ class Membership:
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         if plan.version.reports_metrics:
             loops.append(("reporter", self._reporter.run))
+        if context.config.leases.clean_up:
+            loops.append(("cleaner", Cleaner(context, self._holdings, self._sync).run))
         if plan.version.takes_leases:
             self._lock = None
             loops.append(("taker", TakingLoop(context, self._holdings, self._sync).run))

@@ -58,6 +58,11 @@ class Reader:
         self._room = asyncio.Event()
         self.last_progress = context.runtime.monotonic()
 
+    @property
+    def millis_behind_latest(self) -> int | None:
+        """How far the last page was behind the head of the stream; None before the first."""
+        return self._polling.millis_behind_latest
+
     async def next(self) -> Fetched | ShardOver:
         """Return the next page, or the shard's end."""
         return await self._queue.get()

@@ -24,7 +24,7 @@ from shardline.consumer.leases.row import LeaseRow, Pending, Quarantined, read_r
 if TYPE_CHECKING:
     from random import Random
 
-    from shardline.common.ports.lease_store import Item, UpdateItem, WriteResult
+    from shardline.common.ports.lease_store import Delete, Item, UpdateItem, WriteResult
     from shardline.common.records import Position
     from shardline.consumer.leases.times import LeaseTimes
     from shardline.consumer.leases.writes import LeaseWrites
@@ -40,6 +40,7 @@ class OpKind(Enum):
     CHECKPOINT = auto()
     TRANSFER = auto()
     RELEASE = auto()
+    DELETE = auto()
     READ = auto()
 
 
@@ -60,6 +61,7 @@ class Loss(Enum):
     DELETED = "deleted"
     MALFORMED = "malformed"
     RELEASED = "released"
+    HUNG = "hung"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Op:
 
     kind: OpKind
     sent_at: float
-    write: UpdateItem | None = None
+    write: UpdateItem | Delete | None = None
     position: Position | None = None
     pending: Pending | None = None
 
@@ -93,6 +95,7 @@ class HeldLease:
         "_wanted",
         "_writes",
         "acquired_at",
+        "delete_wanted",
         "handoff_to",
         "loss",
         "release_wanted",
@@ -125,6 +128,7 @@ class HeldLease:
         self.handoff_to: str | None = None
         self.throughput_kbps: float | None = None
         self.release_wanted = False
+        self.delete_wanted = False
         self.transfer_wanted = False
         self._me = me
         self._first = first
@@ -214,7 +218,7 @@ class HeldLease:
         return self._acquire_by if self.state is HeldState.ACQUIRING else self.valid_until
 
     def _has_urgent_work(self) -> bool:
-        leaving = self.release_wanted or (self.transfer_wanted and self.handoff_to is not None)
+        leaving = self.release_wanted or self.delete_wanted or (self.transfer_wanted and self.handoff_to is not None)
         return leaving or self._urgent is not None or self._unresolved_at is not None
 
     def _choose(self, now: float) -> Op | None:
@@ -225,11 +229,17 @@ class HeldLease:
         due = self._unresolved_at is not None or now >= self.valid_since + self._times.renew_s
         if self._wanted is not None and (due or self._has_urgent_work()):
             return self._checkpoint_op(self._wanted, now)
+        renewal = Op(OpKind.RENEW, now, self._writes.renew(self.row, self.throughput_kbps)) if due else None
+        return self._leaving_op(now) or renewal
+
+    def _leaving_op(self, now: float) -> Op | None:
         if self.transfer_wanted and self.handoff_to is not None:
             return Op(OpKind.TRANSFER, now, self._writes.assign(self.row, self.handoff_to))
+        if self.delete_wanted:
+            return Op(OpKind.DELETE, now, self._writes.delete_finished(self.row))
         if self.release_wanted:
             return Op(OpKind.RELEASE, now, self._writes.evict(self.row))
-        return Op(OpKind.RENEW, now, self._writes.renew(self.row, self.throughput_kbps)) if due else None
+        return None
 
     def _checkpoint_op(self, position: Position, now: float) -> Op:
         write = self._writes.checkpoint(self.row, position, self.throughput_kbps, self._pending)
@@ -243,7 +253,7 @@ class HeldLease:
         if self.over:
             return
         if result.applied:
-            self._applied(op)
+            self._applied(op, result.item)
             return
         first = self._unresolved_at is None
         if first:
@@ -279,15 +289,17 @@ class HeldLease:
         if not self.over:
             self._lose(loss)
 
-    def _applied(self, op: Op) -> None:
+    def _applied(self, op: Op, item: Item | None) -> None:
         self._settle(op.sent_at)
-        if op.kind is OpKind.RELEASE or op.kind is OpKind.TRANSFER:
+        if op.kind in (OpKind.RELEASE, OpKind.TRANSFER, OpKind.DELETE):
             self.state = HeldState.RELEASED
             self.loss = Loss.RELEASED
             return
         row = replace(self.row, counter=self.row.counter + 1)
         if op.kind is OpKind.TAKE:
-            self._acquire(replace(row, owner=self._me, checkpoint_owner=None))
+            stored = None if item is None else read_row(item)
+            assumed = replace(row, owner=self._me, checkpoint_owner=None)
+            self._acquire(stored if isinstance(stored, LeaseRow) else assumed)
             return
         if op.position is not None:
             row = replace(row, checkpoint=op.position, pending=op.pending, owner_switches=0)
@@ -321,7 +333,9 @@ class HeldLease:
     def _judge(self, item: Item | None, now: float, *, failed: bool) -> None:
         """Decide by the row as it stands: applied, not yet, a hand-off that began, or lost."""
         row = None if item is None else read_row(item)
-        if row is None:
+        if row is None and self.delete_wanted:
+            self.state, self.loss = HeldState.RELEASED, Loss.RELEASED
+        elif row is None:
             self._lose(Loss.DELETED)
         elif isinstance(row, Quarantined):
             self._lose(Loss.MALFORMED)
