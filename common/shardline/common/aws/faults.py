@@ -87,6 +87,7 @@ _KINDS: dict[str, type[ServiceError]] = {
     "TransactionConflictException": InUse,
     "TransactionInProgressException": InUse,
     "IndexInUseException": InUse,
+    "ReplicatedWriteConflictException": InUse,
     # Something is not there.
     "ResourceNotFoundException": NotFound,
     "TableNotFoundException": NotFound,
