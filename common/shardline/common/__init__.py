@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from shardline.common._lazy import exports
 
-# Exported name -> module of this package.
-_EXPORTS: dict[str, str] = {}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from shardline.common.connection import Connection, Credentials, ServiceSettings
 
-__all__: list[str] = []
+# Exported name -> module of this package.
+_EXPORTS: dict[str, str] = {
+    "Connection": "connection",
+    "Credentials": "connection",
+    "ServiceSettings": "connection",
+}
+
+__all__ = ["Connection", "Credentials", "ServiceSettings"]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS)
