@@ -152,11 +152,13 @@ class Delivery:
         ]
 
     def add_callback(self, index: int, callback: Callback) -> None:
-        """Have `callback` called with the exact outcome of record number `index` once the delivery is done."""
+        """Have `callback` called with the exact outcome of record number `index` once the delivery is done, or now."""
         if self._callbacks is None:
             self._callbacks = []
         self._callbacks.append((index, callback))
         self.observed = True
+        if self.done:  # Failed at once (a stopped key): nobody will wake it later.
+            self.wake()
 
     # ---- for the cores and drivers ----------------------------------------------------------------------------------
 

@@ -500,7 +500,7 @@ class Pipeline:
         the stream may grow or we may not ask.
         """
         shards = self.router.keeper.current
-        if shards is None:
+        if not shards:  # A list without an open shard (one is not listed yet) tells nothing of the rate.
             return
         drained = drained_bytes(self.settings, len(shards))
         wanted = self.settings.buffer_bytes_max

@@ -207,11 +207,14 @@ class StreamProducer:
         self._fast_loop = None
         first = True
         try:
+            self._lane.engine.pump()  # Once, before anybody waits: a pump tells of room, and would end its own wait.
+            found = None if self._waiters else self._try(data, partition_key, explicit_hash_key, headers)
+            if found is not None:
+                return found
             while True:
                 future = self._loop.create_future()
                 (self._waiters.append if first else self._waiters.appendleft)(future)
                 first = False
-                self._lane.engine.pump()
                 try:
                     await future
                 finally:
