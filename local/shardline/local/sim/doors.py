@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from shardline.common.ports.kinesis import (
+        ChildShard,
         ConsumerDescription,
         KinesisApi,
         PutEntry,
@@ -150,11 +151,17 @@ class SimKinesis:
             if self._network.chance(self._faults.empty_pages, "empty page before the end"):
                 return GetRecordsPage((), iterator, 1000)
             page = await self._inner.get_records(stream, iterator, limit=limit, timeout_s=timeout_s)
-            if page.child_shards and self._network.chance(self._faults.children_hidden, "shard end without children"):
-                return page._replace(child_shards=page.child_shards[1:])
+            if page.child_shards and self._network.chance(self._faults.children_hidden, "shard end told in part"):
+                return page._replace(child_shards=self._partly(page.child_shards))
             return page
 
         return await self._network.call(Service.KINESIS, "GetRecords", apply, timeout_s)
+
+    def _partly(self, children: Sequence[ChildShard]) -> Sequence[ChildShard]:
+        """Return no children, or a merged one with one of its parents missing (F16)."""
+        if len(children) == 1 and self._network.chance(0.5, "child without its second parent"):
+            return [children[0]._replace(parent_shard_ids=children[0].parent_shard_ids[:1])]
+        return ()
 
     async def register_stream_consumer(self, stream_arn: str, name: str, *, timeout_s: float) -> ConsumerDescription:
         """Register a consumer; see the port."""

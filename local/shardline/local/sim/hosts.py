@@ -116,6 +116,11 @@ class Host:
         """Say whether the host has not crashed (it may be paused)."""
         return self.power is not Power.DEAD
 
+    @property
+    def paused(self) -> bool:
+        """Say whether the host is stopped."""
+        return self.power is Power.PAUSED
+
     def pause(self) -> None:
         """Stop running anything, as SIGSTOP does; pauses nest."""
         if self.alive:

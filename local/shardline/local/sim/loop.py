@@ -305,7 +305,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> VirtualTask[T]:
         """Start a task, on the host of its context."""
         self._serial += 1
-        return VirtualTask(coro, self, name, context if context is not None else copy_context(), self._serial)
+        task = VirtualTask(coro, self, name, context if context is not None else copy_context(), self._serial)
+        if self._closed:
+            _bury(task)  # Clean-up code that starts a task while everything ends: it will never run.
+        return task
 
     def _tasks(self) -> list[VirtualTask[Any]]:
         return [task for task in asyncio.all_tasks(self) if isinstance(task, VirtualTask)]

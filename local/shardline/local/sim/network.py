@@ -66,11 +66,12 @@ class Faults:
 
     The fields of the first block are exclusive: their sum is the share of calls that something happens to. `late_s` is
     how long after its send a late request may arrive, `slow_s` how long a slow answer may take. `stale_s`: reads that
-    need not be consistent show the past, up to so many seconds ago. `entries` is the share of PutRecords calls with
-    failing entries, `empty_pages` that of GetRecords answers that are empty without the shard being at its end,
-    `shards_hidden` that of ListShards pages which lack their newest shard, `shards_doubled` those that repeat one,
-    `children_hidden` that of shard ends without their child list, `not_found` that of GetRecords and GetShardIterator
-    calls answered with ResourceNotFound, `broken` the chance per event that a subscription breaks.
+    need not be consistent show the past, up to so many seconds ago. The others are shares of their own: `entries` of
+    PutRecords calls with failing entries, `empty_pages` of GetRecords answers that are empty though the shard is not at
+    its end, `shards_hidden` of ListShards pages that lack their newest shard, `shards_doubled` of those that repeat
+    one, `children_hidden` of shard ends without their child list (or a child's second parent), `not_found` of
+    GetRecords and GetShardIterator calls answered with ResourceNotFound, `broken` of a subscription's events after
+    which it breaks.
 
     Raises `InvalidInput` unless the shares lie between 0 and 1.
     """

@@ -104,7 +104,7 @@ class Oracle:
         self.resent = 0
         self.deliveries = 0
         self.table_writes: deque[str] = deque(maxlen=100)
-        self._workers: dict[str, str] = {}
+        self._workers: dict[Host, str] = {}
         self._tenures: dict[tuple[str, str, int], Tenure] = {}
         self._covered = False
         self._reads: dict[tuple[str, str], deque[float]] = {}
@@ -113,11 +113,11 @@ class Oracle:
 
     def identify(self, host: Host, worker_id: str) -> None:
         """Say which worker id a host's worker has."""
-        self._workers[host.name] = worker_id
+        self._workers[host] = worker_id
 
     def _sender_id(self) -> str | None:
         sender = self.network.sender
-        return None if sender is None or sender.host is None else self._workers.get(sender.host.name)
+        return None if sender is None or sender.host is None else self._workers.get(sender.host)
 
     def violate(self, invariant: str, where: str, what: str) -> None:
         """Record a violation; the first one ends the run."""
@@ -255,16 +255,17 @@ class Oracle:
         lease.counter, lease.checkpoint = counter, stored
         lease.remember()
         if old_owner != new_owner:
-            self._moved(lease, old_owner, new_owner, since_s)
+            given = new_owner is None or before.get("checkpointOwner") == self._sender_id()
+            self._moved(lease, old_owner, new_owner, since_s, given=given)
         if stored == SHARD_END and not lease.ended:
             lease.ended = True
             self.reached["shard finished"] += 1
             self._check_coverage(lease.key)
 
-    def _moved(self, lease: Lease, old: str | None, new: str | None, since_s: float) -> None:
+    def _moved(self, lease: Lease, old: str | None, new: str | None, since_s: float, *, given: bool) -> None:
         if old is None:
             kind = "free"
-        elif self._sender_id() == old:
+        elif given and self._sender_id() == old:
             kind = "released"
         else:
             kind = "expired" if since_s > self.failover_s - _EXPIRY_SLACK_S else "stolen"

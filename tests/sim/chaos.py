@@ -1,0 +1,142 @@
+"""Bad luck: crashes, pauses, partitions, storms, reshards, clocks that jump, at the rates of a world's knobs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from shardline.common.ports.kinesis import Stream
+from shardline.local.sim.network import Cut, Service
+from shardline.local.state.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sim.fleet import Slot
+    from tests.sim.world import World
+
+__all__ = ["Chaos"]
+
+_STREAM = Stream("orders")
+_OPEN_SHARDS_MAX = 16
+_PAUSE_S_MAX = 40.0
+_CUT_S_MAX = 40.0
+
+
+class Chaos:
+    """Makes trouble while `on`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = world.sim.random
+        self.on = False
+        rates = world.knobs.rates
+        self._acts: list[tuple[float, Callable[[], None]]] = [
+            (rates.crash, self._crash),
+            (rates.pause, self._pause),
+            (rates.partition, self._partition),
+            (rates.storm, self._storm),
+            (rates.outage, self._outage),
+            (rates.reshard, self.reshard),
+            (rates.clock, self._clock),
+            (rates.stolen, self._steal_time),
+        ]
+
+    async def run(self, seconds: float) -> None:
+        """Make trouble for so long."""
+        self.on = True
+        end = self._world.sim.now + seconds
+        total = sum(rate for rate, _ in self._acts)
+        while total and self._world.sim.now < end:
+            await asyncio.sleep(min(self._random.expovariate(total / 60.0), end - self._world.sim.now + 0.001))
+            if self._world.sim.now < end:
+                self._one(total)
+        await asyncio.sleep(max(0.0, end - self._world.sim.now))
+
+    def _one(self, total: float) -> None:
+        drawn = self._random.random() * total
+        for rate, act in self._acts:
+            drawn -= rate
+            if drawn < 0:
+                act()
+                return
+
+    def end(self) -> None:
+        """Undo what does not end by itself: everybody is back, nobody is stopped."""
+        self.on = False
+        for slot in self._world.fleet.slots:
+            while slot.host is not None and slot.host.paused:
+                slot.host.resume()
+        self._world.fleet.restore()
+
+    def _victim(self) -> Slot | None:
+        alive = [slot for slot in self._world.fleet.slots if slot.alive]
+        return self._random.choice(alive) if alive else None
+
+    def _count(self, name: str) -> None:
+        self._world.network.count[name] += 1
+
+    def _crash(self) -> None:
+        victim = self._victim()
+        if victim is not None:
+            self._count("crash")
+            self._world.fleet.crash(victim, callbacks=self._random.choice((0, 0, 1, 3, 10, 30)))
+
+    def _pause(self) -> None:
+        victim = self._victim()
+        if victim is not None and victim.host is not None:
+            self._count("pause")
+            victim.host.pause_for(1 + self._random.random() ** 2 * _PAUSE_S_MAX)
+
+    def _partition(self) -> None:
+        victim = self._victim()
+        if victim is None or victim.host is None:
+            return
+        service = self._random.choice((Service.DYNAMODB, Service.DYNAMODB, Service.KINESIS))
+        self._world.network.cut(victim.host, service, self._random.choice(list(Cut)))
+        seconds = 1 + self._random.random() * _CUT_S_MAX
+        self._world.sim.at(self._world.sim.now + seconds, self._world.network.mend, victim.host, service)
+
+    def _storm(self) -> None:
+        service = self._random.choice((Service.DYNAMODB, Service.KINESIS))
+        self._world.network.storm(service, self._random.choice((3.0, 60.0)) * self._random.random())
+
+    def _outage(self) -> None:
+        service = self._random.choice((Service.DYNAMODB, Service.KINESIS, Service.KINESIS))
+        self._world.network.outage(service, 60.0 * self._random.random())
+
+    def reshard(self) -> None:
+        """Split a shard, or merge two neighbours."""
+        state, now = self._world.state, self._world.sim.wall_s
+        shards = sorted(state.streams[_STREAM.name].open, key=lambda s: s.hash_range.start)
+        try:
+            if len(shards) > 1 and (len(shards) >= _OPEN_SHARDS_MAX or self._random.random() < 0.5):
+                at = self._random.randrange(len(shards) - 1)
+                state.merge_shards(_STREAM, shards[at].shard_id, shards[at + 1].shard_id, now=now)
+                self._count("merge")
+            else:
+                shard = self._random.choice(shards)
+                middle = (shard.hash_range.start + shard.hash_range.end) // 2
+                state.split_shard(_STREAM, shard.shard_id, str(middle), now=now)
+                self._count("split")
+        except Refusal:
+            self._count("reshard refused")
+
+    def _clock(self) -> None:
+        victim = self._victim()
+        if victim is None or victim.host is None:
+            return
+        self._count("clock")
+        drawn = self._random.random()
+        if drawn < 0.3:
+            victim.host.jump(self._random.random() * 30)
+        elif drawn < 0.6:
+            victim.host.drift(self._random.uniform(-200, 200))
+        else:
+            victim.host.jump_wall(self._random.uniform(-3600, 3600))
+
+    def _steal_time(self) -> None:
+        victim = self._victim()
+        if victim is not None and victim.host is not None:
+            self._count("time stolen")
+            victim.host.pause_for(self._random.choice((0.5, 3.0, 12.0)))

@@ -1,0 +1,210 @@
+"""The workers of a world: each on a host of its own, with the application's handler; they crash and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from shardline.common.errors import ServiceError
+from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, WorkerConfig
+from shardline.consumer.retrieval.polling import PollingSettings
+from shardline.consumer.worker import Worker
+from shardline.local.sim import SimRuntime
+from shardline.local.sim.oracle import user_ids
+
+if TYPE_CHECKING:
+    from shardline.common.events import Event
+    from shardline.consumer.handler import Batch, Record
+    from shardline.local.sim.hosts import Host
+
+    from tests.sim.world import World
+
+__all__ = ["Fleet", "Slot"]
+
+_NEVER_S = 1e9
+
+
+class HandlerError(Exception):
+    """What a failing application handler raises."""
+
+
+class Slot:
+    """One place in the fleet: the host that stands there now, and its worker."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.lives = 0
+        self.host: Host | None = None
+        self.worker: Worker | None = None
+        self.worker_id = ""
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Say whether a host stands here that was not cut off from power."""
+        return self.host is not None and self.host.alive
+
+
+class Fleet:
+    """All workers of a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.slots = [Slot(index) for index in range(world.knobs.workers)]
+        self.log: deque[str] = deque(maxlen=100)
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start every worker within a few seconds (all at once in every second world)."""
+        random = self._world.sim.random
+        spread_s = 0.0 if random.random() < 0.5 else 8.0
+        for slot in self.slots:
+            self._world.sim.at(self._world.sim.now + spread_s * random.random(), self.begin, slot)
+
+    def begin(self, slot: Slot) -> None:
+        """Start a worker on a new host in a slot, unless one lives there."""
+        if slot.alive or self._stopping:
+            return
+        world, knobs = self._world, self._world.knobs
+        slot.lives += 1
+        name = f"worker-{slot.index}"
+        slot.worker_id = name if knobs.same_id else f"{name}.{slot.lives}"
+        slot.host = world.sim.host(name)
+        world.oracle.identify(slot.host, slot.worker_id)
+        slot.task = slot.host.spawn(self._live(slot, slot.host), name=slot.worker_id)
+
+    async def _live(self, slot: Slot, host: Host) -> None:
+        """Run workers one after another, as a supervisor restarts a process that ended."""
+        try:
+            while not self._stopping:
+                try:
+                    slot.worker = self._worker(slot, host)
+                    async with slot.worker:
+                        await slot.worker.wait()
+                except ServiceError:
+                    self._world.oracle.reached["worker could not start"] += 1
+                    await asyncio.sleep(1)
+        except Exception as error:  # noqa: BLE001 - the product failed: the world ends with it.
+            self._world.sim.loop.failures.append(error)
+
+    def _worker(self, slot: Slot, host: Host) -> Worker:
+        knobs, world = self._world.knobs, self._world
+        handler = _Application(world, slot.worker_id)
+        config = WorkerConfig(
+            worker_id=slot.worker_id,
+            table=TableConfig(deletion_protection=False),
+            leases=LeaseConfig(
+                failover_s=knobs.failover_s,
+                audit_s=20.0 if knobs.auditor else 86_400.0,
+                clean_up=knobs.clean_up,
+                parent_poll_s=3.0,
+            ),
+            polling=PollingSettings(idle_s=knobs.idle_s / 2, idle_s_max=knobs.idle_s),
+            delivery=DeliveryConfig(
+                handler_timeout_s=knobs.handler.timeout_s, checkpoint_records=knobs.checkpoint_records
+            ),
+        )
+        worker = Worker(
+            "billing",
+            streams="orders",
+            start="TRIM_HORIZON",
+            connection=world.services,
+            config=config,
+            runtime=SimRuntime(host, blocking_s_max=0.05),
+            listeners=[lambda event: self._watch(slot, event)],
+        )
+        if knobs.handler.per_batch:
+            worker.add_handler(handler.take_batch, batch=True)
+        else:
+            worker.add_handler(handler.take)
+        return worker
+
+    def _watch(self, slot: Slot, event: Event) -> None:
+        if event.name == "shard.batch":
+            return
+        self._world.oracle.reached[f"event {event.name}"] += 1
+        self.log.append(f"t={self._world.sim.now:.3f} {slot.worker_id} {event}")
+
+    # --- life and death ---
+
+    def living(self) -> list[str]:
+        """Return the ids of the workers that live."""
+        return [slot.worker_id for slot in self.slots if slot.alive]
+
+    def crash(self, slot: Slot, *, callbacks: int = 0) -> None:
+        """Cut a worker's power, now or after some further callbacks, and bring it back later."""
+        if slot.host is None or not slot.alive:
+            return
+        if callbacks:
+            slot.host.crash_after(callbacks)
+        else:
+            slot.host.crash()
+        delay_s = self._world.knobs.restart_s * (0.5 + self._world.sim.random.random())
+        self._world.sim.at(self._world.sim.now + delay_s, self._revive, slot)
+
+    def _revive(self, slot: Slot) -> None:
+        if slot.host is not None and slot.host.alive:
+            slot.host.crash()  # The fuse has not burnt down: its host did nothing since.
+        self.begin(slot)
+
+    def restore(self) -> None:
+        """Bring everybody back at once."""
+        for slot in self.slots:
+            if not slot.alive:
+                self.begin(slot)
+
+    async def stop(self) -> None:
+        """Ask every worker to leave, and wait until it has."""
+        self._stopping = True
+        tasks = [slot.task for slot in self.slots if slot.alive and slot.task is not None]
+        for slot in self.slots:
+            if slot.worker is not None and slot.alive:
+                slot.worker.stop()
+        await asyncio.gather(*tasks)
+
+
+class _Application:
+    """The handler of one worker: tells the oracle what it gets, and misbehaves as the knobs say."""
+
+    def __init__(self, world: World, worker_id: str) -> None:
+        self._world = world
+        self._worker_id = worker_id
+        self._faults = world.knobs.handler
+
+    async def take(self, record: Record) -> None:
+        """Handle one record."""
+        self._delivered(record)
+        await self._misbehave()
+        self._processed(record)
+
+    async def take_batch(self, batch: Batch) -> None:
+        """Handle a batch."""
+        records = list(batch)
+        for record in records:
+            self._delivered(record)
+        await self._misbehave()
+        for record in records:
+            self._processed(record)
+
+    def _delivered(self, record: Record) -> None:
+        (user,) = user_ids(record.data)
+        oracle = self._world.oracle
+        if record.misplaced:
+            oracle.reached["misplaced record delivered"] += 1
+        oracle.delivered(self._worker_id, record.shard_id, record.position, record.token, user)
+
+    def _processed(self, record: Record) -> None:
+        (user,) = user_ids(record.data)
+        self._world.oracle.processed(self._worker_id, record.shard_id, record.position, record.token, user)
+
+    async def _misbehave(self) -> None:
+        faults, network = self._faults, self._world.network
+        if not self._world.chaos.on:
+            return
+        if network.chance(faults.slow, "handler slow"):
+            await asyncio.sleep(network.draw_s(faults.slow_s))
+        if network.chance(faults.hangs, "handler hung"):
+            await asyncio.sleep(_NEVER_S)
+        if network.chance(faults.fails, "handler failed"):
+            raise HandlerError

@@ -1,0 +1,310 @@
+"""The knobs of one simulated world, drawn from its seed: per-seed chance over the whole fault catalogue ("swarm").
+
+Many knobs are off in many seeds, the safety nets too: redundancy hides bugs. Focused profiles turn up what swarm seldom
+reaches. Worlds are never smaller than one worker, one shard and ten minutes with faults plus five without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from shardline.local.sim.network import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PROFILES", "Knobs", "draw"]
+
+MINUTE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """How often something happens to the world, per simulated minute."""
+
+    crash: float = 0.0
+    pause: float = 0.0
+    partition: float = 0.0
+    storm: float = 0.0
+    outage: float = 0.0
+    reshard: float = 0.0
+    clock: float = 0.0
+    stolen: float = 0.0
+    row_deleted: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerFaults:
+    """What the application's handler does wrong: shares per call, seconds. `per_batch` handlers take whole batches."""
+
+    per_batch: bool = False
+    slow: float = 0.0
+    slow_s: float = 5.0
+    fails: float = 0.0
+    hangs: float = 0.0
+    timeout_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knobs:
+    """Everything that makes one world different from another."""
+
+    seed: int
+    profile: str
+    workers: int = 2
+    shards: int = 2
+    producers: int = 1
+    keys: int = 10
+    records_per_s: float = 2.0
+    """Per producer."""
+    padding: int = 50
+    chaos_s: float = 10 * MINUTE_S
+    quiet_s: float = 5 * MINUTE_S
+    settle_s: float = 0.0
+    """How long the fleet is left alone before records flow."""
+    failover_s: float = 10.0
+    idle_s: float = 2.0
+    kinesis: Faults = field(default_factory=Faults)
+    dynamodb: Faults = field(default_factory=Faults)
+    rates: Rates = field(default_factory=Rates)
+    handler: HandlerFaults = field(default_factory=HandlerFaults)
+    same_id: bool = False
+    """A restarted worker keeps its id."""
+    restart_s: float = 20.0
+    iterator_lifetime_s: float = 300.0
+    end_on_empty: bool = False
+    hide_children: bool = False
+    page_items_max: int = 1_000_000
+    shards_page_max: int = 1000
+    service_limits: bool = False
+    aggregation: bool = True
+    by_key: bool = False
+    linger_s: float = 1.0
+    ttl_s: float = 30.0
+    auditor: bool = True
+    clean_up: bool = True
+    checkpoint_records: int | None = None
+    healthy: bool = False
+    """No fault and no reshard: nothing may be delivered twice."""
+    calm: bool = False
+    """Nobody dies: no lease may move once the fleet has settled."""
+
+    @property
+    def simulated_s(self) -> float:
+        """The least time that the world simulates."""
+        return self.settle_s + self.chaos_s + self.quiet_s
+
+
+def _sometimes(random: Random, share: float, most: float) -> float:
+    """Return 0 in most seeds, else up to `most`."""
+    return random.random() * most if random.random() < share else 0.0
+
+
+def _faults(random: Random, severity: float) -> Faults:
+    """Draw how a service misbehaves: each kind is on in a third of the seeds."""
+
+    def share(most: float) -> float:
+        return _sometimes(random, 0.35, most * severity)
+
+    return Faults(
+        request_lost=share(0.06),
+        reply_lost=share(0.08),
+        late=share(0.06),
+        twice=share(0.08),
+        throttled=share(0.15),
+        slow=share(0.1),
+        hung=share(0.03),
+        error_before=share(0.06),
+        error_after=share(0.06),
+        unreachable=share(0.06),
+        latency_s=random.choice((0.005, 0.02, 0.1)),
+        slow_s=random.choice((1.0, 5.0, 12.0)),
+    )
+
+
+def _swarm(seed: int, random: Random) -> Knobs:
+    kinesis = replace(
+        _faults(random, 1.0),
+        entries=_sometimes(random, 0.4, 0.3),
+        empty_pages=_sometimes(random, 0.4, 0.5),
+        shards_hidden=_sometimes(random, 0.4, 0.5),
+        shards_doubled=_sometimes(random, 0.3, 0.5),
+        children_hidden=_sometimes(random, 0.3, 0.8),
+        not_found=_sometimes(random, 0.2, 0.02),
+    )
+    dynamodb = replace(_faults(random, 1.0), stale_s=_sometimes(random, 0.5, 10.0))
+    return Knobs(
+        seed=seed,
+        profile="swarm",
+        workers=random.randint(1, 6),
+        shards=random.randint(1, 12),
+        producers=random.randint(1, 2),
+        keys=random.choice((3, 10, 40)),
+        records_per_s=random.choice((0.5, 1.0, 3.0)),
+        failover_s=random.choice((5.0, 10.0, 10.0)),
+        idle_s=random.choice((1.0, 3.0, 5.0)),
+        kinesis=kinesis,
+        dynamodb=dynamodb,
+        rates=_rates(random),
+        handler=_handler(random),
+        same_id=random.random() < 0.4,
+        restart_s=random.choice((2.0, 20.0, 60.0)),
+        iterator_lifetime_s=random.choice((3.0, 15.0, 300.0, 300.0)),
+        end_on_empty=random.random() < 0.5,
+        hide_children=random.random() < 0.2,
+        page_items_max=random.choice((2, 1_000_000)),
+        shards_page_max=random.choice((2, 1000)),
+        service_limits=random.random() < 0.3,
+        aggregation=random.random() < 0.8,
+        by_key=random.random() < 0.3,
+        linger_s=random.choice((0.1, 1.0, 5.0)),
+        auditor=random.random() < 0.6,
+        clean_up=random.random() < 0.6,
+        checkpoint_records=random.choice((None, None, 1, 5)),
+    )
+
+
+def _rates(random: Random) -> Rates:
+    return Rates(
+        crash=_sometimes(random, 0.6, 1.0),
+        pause=_sometimes(random, 0.5, 1.0),
+        partition=_sometimes(random, 0.5, 1.0),
+        storm=_sometimes(random, 0.3, 0.5),
+        outage=_sometimes(random, 0.2, 0.3),
+        reshard=_sometimes(random, 0.6, 1.0),
+        clock=_sometimes(random, 0.3, 0.5),
+        stolen=_sometimes(random, 0.3, 0.5),
+    )
+
+
+def _handler(random: Random) -> HandlerFaults:
+    return HandlerFaults(
+        per_batch=random.random() < 0.3,
+        slow=_sometimes(random, 0.4, 0.1),
+        fails=_sometimes(random, 0.4, 0.2),
+        hangs=_sometimes(random, 0.1, 0.002),
+        timeout_s=30.0,
+    )
+
+
+def _plain(seed: int, random: Random, profile: str) -> Knobs:
+    return Knobs(
+        seed=seed,
+        profile=profile,
+        workers=random.randint(2, 4),
+        shards=random.randint(2, 6),
+        records_per_s=random.choice((1.0, 3.0)),
+    )
+
+
+def _healthy(seed: int, random: Random) -> Knobs:
+    knobs = _plain(seed, random, "healthy")
+    return replace(knobs, settle_s=3 * MINUTE_S, healthy=True, calm=True, workers=random.randint(1, 4))
+
+
+def _lost_replies(seed: int, random: Random) -> Knobs:
+    faults = Faults(
+        reply_lost=random.choice((0.1, 0.25)), slow=random.choice((0.0, 0.2)), slow_s=12.0, hung=0.02, latency_s=0.1
+    )
+    rates = Rates(crash=0.3, pause=random.choice((0.0, 1.0)), reshard=0.2)
+    return replace(
+        _plain(seed, random, "lost replies"),
+        dynamodb=faults,
+        rates=rates,
+        same_id=True,
+        restart_s=2.0,
+        failover_s=5.0,
+    )
+
+
+def _late_applies(seed: int, random: Random) -> Knobs:
+    late = random.choice((5.0, 15.0, 30.0))
+    rates = Rates(crash=random.choice((0.0, 0.5)), partition=0.5, reshard=0.3)
+    return replace(
+        _plain(seed, random, "late applies"),
+        dynamodb=Faults(late=0.15, late_s=late, reply_lost=0.05),
+        rates=rates,
+        same_id=random.random() < 0.5,
+        restart_s=2.0,
+        failover_s=5.0,
+        checkpoint_records=1,
+    )
+
+
+def _reshards(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "reshard storm"),
+        shards=random.randint(1, 4),
+        rates=Rates(reshard=3.0, crash=random.choice((0.0, 0.7))),
+        kinesis=Faults(shards_hidden=0.3, children_hidden=0.3, empty_pages=0.2),
+        hide_children=random.random() < 0.3,
+        end_on_empty=random.random() < 0.5,
+        auditor=random.random() < 0.5,
+        shards_page_max=random.choice((2, 1000)),
+        aggregation=True,
+        linger_s=random.choice((1.0, 5.0)),
+    )
+
+
+def _clocks(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "clocks and pauses"),
+        rates=Rates(pause=2.0, clock=2.0, stolen=2.0),
+        iterator_lifetime_s=random.choice((3.0, 15.0)),
+        handler=HandlerFaults(slow=0.05, slow_s=20.0, timeout_s=60.0),
+    )
+
+
+def _no_auditor(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "auditor off"),
+        auditor=False,
+        clean_up=True,
+        workers=random.randint(1, 2),
+        shards=random.randint(1, 4),
+        rates=Rates(reshard=1.5, crash=1.0),
+        kinesis=Faults(shards_hidden=0.3, error_before=0.1, request_lost=0.05),
+        shards_page_max=2,
+    )
+
+
+def _producer_outage(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "producer outage"),
+        producers=2,
+        records_per_s=5.0,
+        rates=Rates(outage=0.5, storm=0.5, reshard=0.7),
+        kinesis=Faults(entries=0.3, reply_lost=0.1, error_after=0.05, slow=0.1, slow_s=8.0, shards_hidden=0.2),
+        by_key=random.random() < 0.5,
+        aggregation=random.random() < 0.8,
+        service_limits=random.random() < 0.5,
+    )
+
+
+def _doubled(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "doubled writes"),
+        settle_s=3 * MINUTE_S,
+        calm=True,
+        dynamodb=Faults(twice=0.3),
+    )
+
+
+PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
+    "swarm": _swarm,
+    "healthy": _healthy,
+    "lost replies": _lost_replies,
+    "late applies": _late_applies,
+    "reshard storm": _reshards,
+    "clocks and pauses": _clocks,
+    "auditor off": _no_auditor,
+    "producer outage": _producer_outage,
+    "doubled writes": _doubled,
+}
+
+
+def draw(seed: int, profile: str = "swarm") -> Knobs:
+    """Return the knobs of a seed under a profile; equal seeds draw equal knobs."""
+    return PROFILES[profile](seed, Random(f"knobs/{profile}/{seed}"))

@@ -1,0 +1,171 @@
+"""One simulated world: producers, workers, a stream that reshards; its seed's knobs turned, the oracle watching.
+
+A world runs in phases: the fleet settles, chaos, then every fault ends and the backlog must drain; then the workers
+leave gracefully. The product runs unmodified; what the world adds are hosts, handlers, and bad luck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from shardline.common.ports.kinesis import Stream
+from shardline.local.sim import Simulation, SimulationError
+from shardline.local.sim.doors import SimServices
+from shardline.local.sim.network import Network, Service
+from shardline.local.sim.oracle import Oracle, Violation, ViolationError
+from shardline.local.state.core import KinesisState
+from shardline.local.state.options import KinesisOptions, Limits, ShardEnd
+from shardline.local.tables.core import LeaseTables, TableOptions
+
+from tests.sim.chaos import Chaos
+from tests.sim.fleet import Fleet
+from tests.sim.writers import Writers
+
+if TYPE_CHECKING:
+    from tests.sim.knobs import Knobs
+
+__all__ = ["STREAM", "Result", "World", "run_world"]
+
+STREAM = Stream("orders")
+_DRAIN_POLL_S = 5.0
+_LIMIT_S = 3600.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Result:
+    """What became of one world."""
+
+    seed: int
+    profile: str
+    simulated_s: float = 0.0
+    steps: int = 0
+    records: int = 0
+    lost: int = 0
+    redelivered: int = 0
+    resent: int = 0
+    violations: list[Violation] = field(default_factory=list[Violation])
+    counts: Counter[str] = field(default_factory=Counter[str])
+    reached: Counter[str] = field(default_factory=Counter[str])
+    trace: str = ""
+    error: str = ""
+    log: list[str] = field(default_factory=list[str])
+
+    @property
+    def failed(self) -> bool:
+        """Say whether an invariant broke or the run did not end as it should."""
+        return bool(self.violations or self.error)
+
+
+class World:
+    """The whole of one world; `run` plays it."""
+
+    def __init__(self, knobs: Knobs, *, stop_at_first: bool = True) -> None:
+        self.knobs = knobs
+        self.sim = Simulation(f"{knobs.profile}/{knobs.seed}", until_s=knobs.simulated_s + _LIMIT_S)
+        self.network = Network(self.sim)
+        self.oracle = Oracle(self.sim, self.network, failover_s=knobs.failover_s)
+        self.oracle.stop_at_first = stop_at_first
+        self.state = KinesisState(_stream_options(knobs), sink=self.oracle.sink)
+        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self.oracle.sink)
+        self.services = SimServices(self.network, self.state, self.tables)
+        self.state.create_stream(STREAM.name, knobs.shards, now=self.sim.wall_s)
+        self.fleet = Fleet(self)
+        self.writers = Writers(self)
+        self.chaos = Chaos(self)
+
+    async def play(self, _: Simulation) -> None:
+        """Play the world to its end."""
+        knobs = self.knobs
+        self.fleet.start()
+        await asyncio.sleep(knobs.settle_s)
+        self.oracle.strict_duplicates = knobs.healthy
+        self.oracle.calm = knobs.calm
+        self.network.set_faults(Service.KINESIS, knobs.kinesis)
+        self.network.set_faults(Service.DYNAMODB, knobs.dynamodb)
+        self.writers.start()
+        await self.chaos.run(knobs.chaos_s)
+        self.network.heal()
+        self.chaos.end()
+        await self._drain()
+        await self.fleet.stop()
+        self.oracle.finish()
+
+    async def _drain(self) -> None:
+        """Let the producers end and the workers catch up, faults being over; then judge who holds what."""
+        end = self.sim.now + self.knobs.quiet_s
+        await self.writers.finish()
+        while self.sim.now < end and (self.oracle.pending() or not self._finished_shards()):  # noqa: ASYNC110 - the oracle judges, it does not signal.
+            await asyncio.sleep(_DRAIN_POLL_S)
+        await asyncio.sleep(3 * self.knobs.failover_s)
+        self.oracle.finish(self.fleet.living())
+
+    def _finished_shards(self) -> bool:
+        """Say whether every closed shard has come to SHARD_END."""
+        leases = self.oracle.leases
+        return all(
+            shard_id in leases and leases[shard_id].ended for shard_id, s in self.oracle.shards.items() if s.closed
+        )
+
+    def run(self) -> Result:
+        """Play the world and return what became of it; a broken invariant is in the result, not raised."""
+        result = Result(seed=self.knobs.seed, profile=self.knobs.profile)
+        with self.sim:
+            try:
+                self.sim.run(self.play)
+            except ViolationError:
+                pass
+            except SimulationError as error:
+                result.error = f"{type(error).__name__}: {error}"
+            except Exception as error:  # noqa: BLE001 - any failure of the product is a finding of this seed.
+                result.error = _story(error)
+            self._fill(result)
+        return result
+
+    def _fill(self, result: Result) -> None:
+        oracle = self.oracle
+        result.simulated_s = self.sim.now
+        result.steps = self.sim.loop.steps
+        result.records = len(oracle.put_ids)
+        result.lost = len(oracle.lost()) if not result.failed else 0
+        result.redelivered, result.resent = oracle.redelivered, oracle.resent
+        result.violations = oracle.violations
+        result.counts, result.reached = self.network.count, oracle.reached
+        result.trace = self.sim.trace
+        if result.violations:
+            result.log = self.log(result.violations[0].where)
+
+    def log(self, where: str) -> list[str]:
+        """Return the last events of a shard (or of all), and the last writes to the lease table."""
+        shards = [s for s in self.oracle.shards.values() if s.shard_id == where] or list(self.oracle.shards.values())
+        lines = [(event[0], " ".join(str(part) for part in event)) for shard in shards for event in shard.log]
+        recent = [line for _, line in sorted(lines, key=str)][-200:]
+        return [*recent, "lease table, last writes:", *self.oracle.table_writes, *self.fleet.log]
+
+
+def _stream_options(knobs: Knobs) -> KinesisOptions:
+    return KinesisOptions(
+        iterator_lifetime_s=knobs.iterator_lifetime_s,
+        shard_end=ShardEnd.ON_EMPTY_BATCH if knobs.end_on_empty else ShardEnd.WITH_LAST_BATCH,
+        hide_child_shards=knobs.hide_children,
+        list_shards_page_max=knobs.shards_page_max,
+        limits=Limits.SERVICE if knobs.service_limits else Limits.NONE,
+    )
+
+
+def _story(error: BaseException) -> str:
+    """Return an error with the place it came from, groups opened."""
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_story(inner) for inner in error.exceptions)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def run_world(knobs: Knobs, **changes: Any) -> Result:
+    """Play one world with some of its knobs changed."""
+    return World(replace(knobs, **changes)).run()

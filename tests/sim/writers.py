@@ -1,0 +1,109 @@
+"""The producers of a world: they put records that say who they are, and tell the oracle what they were told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from shardline.common.errors import ServiceError
+from shardline.common.records import Position
+from shardline.local.sim import SimRuntime
+from shardline.local.sim.oracle import payload
+from shardline.local.sim.truth import Place, UserId
+from shardline.producer.config import Ordering, StreamSettings
+from shardline.producer.outcome import Delivered, NotWritten
+from shardline.producer.producer import Producer
+from shardline.producer.report import UndeliveredError
+
+if TYPE_CHECKING:
+    from shardline.producer.outcome import Outcome
+
+    from tests.sim.world import World
+
+__all__ = ["Writers"]
+
+
+class Writers:
+    """All producers of a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stop = False
+
+    def start(self) -> None:
+        """Start every producer."""
+        for index in range(self._world.knobs.producers):
+            host = self._world.sim.host(f"producer-{index}")
+            writer = _Writer(self._world, index, self)
+            self._tasks.append(host.spawn(writer.run(SimRuntime(host)), name=f"producer-{index}"))
+
+    @property
+    def stopped(self) -> bool:
+        """Say whether producers are to put no more."""
+        return self._stop
+
+    async def finish(self) -> None:
+        """Let every producer send what it has and close."""
+        self._stop = True
+        await asyncio.gather(*self._tasks)
+
+
+class _Writer:
+    def __init__(self, world: World, index: int, writers: Writers) -> None:
+        self._world = world
+        self._index = index
+        self._writers = writers
+        self._numbers: Counter[str] = Counter()
+        self._count = 0
+
+    async def run(self, runtime: SimRuntime) -> None:
+        """Put records until told to stop, then close."""
+        try:
+            while not self._writers.stopped:
+                try:
+                    async with Producer(
+                        "orders", self._settings(), connection=self._world.services, runtime=runtime
+                    ) as p:
+                        await self._write(p, runtime)
+                except UndeliveredError:
+                    self._world.oracle.reached["producer closed with records undelivered"] += 1
+                except ServiceError:
+                    self._world.oracle.reached["producer could not start"] += 1
+                    await asyncio.sleep(1)
+        except Exception as error:  # noqa: BLE001 - the product failed: the world ends with it.
+            self._world.sim.loop.failures.append(error)
+
+    def _settings(self) -> StreamSettings:
+        knobs = self._world.knobs
+        return StreamSettings(
+            aggregation=knobs.aggregation,
+            linger_s=knobs.linger_s,
+            ttl_s=knobs.ttl_s,
+            ordering=Ordering.BY_KEY if knobs.by_key else Ordering.NONE,
+            shard_map_refresh_s=60.0,
+        )
+
+    async def _write(self, producer: Producer, runtime: SimRuntime) -> None:
+        knobs, random = self._world.knobs, runtime.random
+        while not self._writers.stopped:
+            await asyncio.sleep(random.expovariate(knobs.records_per_s / 3))
+            for _ in range(random.randint(1, 5)):
+                await self._put(producer, f"{self._index}k{random.randrange(knobs.keys)}")
+
+    async def _put(self, producer: Producer, key: str) -> None:
+        oracle = self._world.oracle
+        self._count += 1
+        self._numbers[key] += 1
+        user = UserId(f"{self._index}-{self._count}", key, self._numbers[key])
+        oracle.putting(user)
+        await producer.put(payload(user, self._world.knobs.padding), key, callback=lambda told: self._told(user, told))
+
+    def _told(self, user: UserId, outcome: Outcome) -> None:
+        oracle = self._world.oracle
+        if isinstance(outcome, Delivered):
+            position = Position(int(outcome.sequence_number), outcome.sub_sequence_number)
+            oracle.outcome(user, "delivered", Place(outcome.shard_id, position))
+        else:
+            oracle.outcome(user, "not written" if isinstance(outcome, NotWritten) else "unknown")
