@@ -8,14 +8,20 @@ import re
 import signal
 import subprocess
 import sys
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
+from shardline.local import LocalEndpoint
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from shardline.common.ports.kinesis import GetRecordsPage
+    from shardline.local import KinesisState
 
 pytestmark = pytest.mark.slow
 
@@ -87,15 +93,38 @@ def left_behind(url: str) -> tuple[list[str], list[str]]:
     return streams, tables
 
 
-def test_the_demo_tells_when_everything_is_lost(forgetful: str) -> None:
-    """Against an endpoint that forgets every acknowledged id counts as lost; what was created is removed as ever."""
-    result = demo("--endpoint-url", forgetful, "--yes", "--drain", "1", "--rate", "200")
+class Faulty:
+    """Reads of a Kinesis state that lose one Kinesis record in 200, and turn one page of several in 20 around."""
+
+    def __init__(self, state: KinesisState) -> None:
+        self._get_records = state.get_records
+        self._pages = count(1)
+        self.seen: dict[str, bool] = {}
+
+    def __call__(self, iterator: str, **arguments: Any) -> GetRecordsPage:
+        """Read one page; a record that is lost once stays lost."""
+        page = self._get_records(iterator, **arguments)
+        for record in page.records:
+            self.seen.setdefault(record.sequence_number, len(self.seen) % 200 != 199)
+        records = [record for record in page.records if self.seen[record.sequence_number]]
+        if len(records) > 1 and next(self._pages) % 20 == 0:
+            records.reverse()
+        return page._replace(records=records)
+
+
+def test_the_demo_tells_what_an_endpoint_does_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few records lost after they were acknowledged and a few pages back to front: counted, and exit status 1."""
+    with LocalEndpoint() as endpoint:
+        faulty = Faulty(endpoint.state)
+        monkeypatch.setattr(endpoint.state, "get_records", faulty)
+        result = demo("--endpoint-url", endpoint.url, "--yes", "--drain", "5", "--seed", "2")
+        remains = left_behind(endpoint.url)
     found = last_line(result)
     assert result.returncode == 1
-    assert found["lost"] == found["acknowledged"] > 0
-    assert found["processed"] == 0
+    assert 0 < found["lost"] < found["acknowledged"] / 20
+    assert found["order_violations"] > 0
     assert "creates the Kinesis stream" in result.stdout
-    assert left_behind(forgetful) == ([], [])
+    assert remains == ([], [])
 
 
 def interrupted(url: str, number: signal.Signals | None) -> tuple[int, str]:

@@ -32,7 +32,7 @@ __all__ = ["Play"]
 _TICK_S: Final = 0.05
 _SHARDS_S: Final = 2.0
 _START_S_MAX: Final = 60.0
-_SPREAD_S_MAX: Final = 10.0
+_SPREAD_S_MAX: Final = 3.0
 _FLUSH_S_MAX: Final = 60.0
 _STOP_S_MAX: Final = 20.0
 
