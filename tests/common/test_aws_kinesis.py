@@ -53,6 +53,7 @@ ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
 CONSUMER = f"{ARN}/consumer/c:1"
 RANGE = {"StartingHashKey": "0", "EndingHashKey": "340282366920938463463374607431768211455"}
 FULL = HashRange(0, 2**128 - 1)
+LATEST = StartAt(StartKind.LATEST)
 JSON, CBOR = CONTENT_TYPES["json"], CONTENT_TYPES["cbor"]
 
 
@@ -247,6 +248,62 @@ def test_consumers() -> None:
     assert request.operation == "DeregisterStreamConsumer"
 
 
+SHARD = {"ShardId": "s", "HashKeyRange": RANGE, "SequenceNumberRange": {"StartingSequenceNumber": "1"}}
+FINE_CONSUMER = {"ConsumerName": "c", "ConsumerARN": "a", "ConsumerStatus": "ACTIVE", "ConsumerCreationTimestamp": 1}
+GARBLED: list[tuple[str, Any]] = [
+    ("list_shards", {}),
+    ("list_shards", {"Shards": ["x"]}),
+    ("list_shards", {"Shards": [{**SHARD, "HashKeyRange": {"StartingHashKey": "x"}}]}),
+    ("list_shards", {"Shards": [{**SHARD, "HashKeyRange": None}]}),
+    ("list_shards", {"Shards": [{**SHARD, "SequenceNumberRange": None}]}),
+    ("list_shards", {"Shards": [{**SHARD, "ShardId": 5}]}),
+    ("list_shards", {"Shards": [{**SHARD, "ParentShardId": 5}]}),
+    ("list_shards", {"Shards": [], "NextToken": 5}),
+    ("describe_stream_summary", {}),
+    ("describe_stream_summary", {"StreamDescriptionSummary": {"StreamName": "s"}}),
+    ("put_records", {}),
+    ("put_records", {"Records": ["x"]}),
+    ("get_records", {"Records": [], "ChildShards": "x"}),
+    ("get_records", {"Records": [], "ChildShards": [{"ShardId": "s"}]}),
+    ("get_records", {"Records": [], "ChildShards": ["s"]}),
+    ("get_shard_iterator", {}),
+    ("describe_stream_consumer", {}),
+    ("describe_stream_consumer", {"ConsumerDescription": {**FINE_CONSUMER, "ConsumerCreationTimestamp": True}}),
+    ("describe_stream_consumer", {"ConsumerDescription": {**FINE_CONSUMER, "ConsumerStatus": None}}),
+]
+
+
+@pytest.mark.parametrize(("name", "answer"), GARBLED)
+def test_an_answer_of_the_wrong_shape_is_ambiguous(name: str, answer: Any) -> None:
+    """A field that is missing or of another type makes the answer unusable, whichever call it answers."""
+    arguments: dict[str, tuple[Any, ...]] = {
+        "put_records": (STREAM, [PutEntry(b"", "k")]),
+        "get_records": (STREAM, "it"),
+        "get_shard_iterator": (STREAM, "shardId-1", LATEST),
+        "describe_stream_consumer": (ARN, "c"),
+    }
+    more: dict[str, Any] = {"limit": 1} if name == "get_records" else {}
+
+    async def call(kinesis: KinesisApi) -> Any:
+        return await getattr(kinesis, name)(*arguments.get(name, (STREAM,)), timeout_s=CALL_S, **more)
+
+    error, _ = exchange(answer, call)
+    assert isinstance(error, Ambiguous)
+    assert error.code == "BrokenAnswer"
+
+
+@pytest.mark.parametrize("limit", [0, 10_001])
+def test_limits_out_of_range_are_refused_before_sending(limit: int) -> None:
+    """GetRecords takes 1 to 10,000."""
+
+    async def main() -> None:
+        async with open_kinesis("http://localhost:1") as kinesis:
+            with pytest.raises(InvalidInput, match="limit"):
+                await kinesis.get_records(STREAM, "it", limit=limit, timeout_s=CALL_S)
+
+    asyncio.run(main())
+
+
 # --- wire = auto ---
 
 SUMMARY = {
@@ -358,7 +415,6 @@ def event_frame(**fields: Any) -> bytes:
 
 OPENING = frame({":message-type": "event", ":event-type": "initial-response"}, b"{}")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\nTransfer-Encoding: chunked\r\n\r\n"
-LATEST = StartAt(StartKind.LATEST)
 
 
 def chunk(data: bytes) -> bytes:

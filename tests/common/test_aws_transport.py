@@ -506,3 +506,64 @@ def test_a_role_is_assumed_with_the_given_credentials() -> None:
     assert len(asked) == 1
     assert all(part in asked[0] for part in ("AKIDEXAMPLE", "role%2Fr", "RoleSessionName=me", "ExternalId=ext"))
     assert all("AKIDROLE" in one and one.endswith("roletoken") for one in signed)
+
+
+# --- proxies ---
+
+
+def proxied(monkeypatch: pytest.MonkeyPatch, environment: bool) -> Received:
+    """Return what a proxy saw of a call to a host that only it can reach."""
+    seen: list[Received] = []
+
+    async def main() -> None:
+        async with serving(recording(seen, FINE)) as proxy:
+            settings: dict[str, Any] = {"insecure_plain_http": True}
+            if environment:
+                monkeypatch.setenv("http_proxy", proxy)
+                monkeypatch.setenv("no_proxy", "")
+            else:
+                settings["proxy_url"] = proxy.replace("//", "//me:word@")
+            async with connection_to("http://kinesis.invalid:4567", **settings).kinesis() as kinesis:
+                await put(kinesis)
+
+    asyncio.run(main())
+    return seen[0]
+
+
+def test_a_proxy_is_used_as_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting's proxy sees the whole URL and its own credentials."""
+    received = proxied(monkeypatch, environment=False)
+    assert received.line == "POST http://kinesis.invalid:4567/ HTTP/1.1"
+    assert received.headers["proxy-authorization"].startswith("Basic ")
+
+
+def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """http_proxy counts as everywhere."""
+    assert proxied(monkeypatch, environment=True).line.startswith("POST http://kinesis.invalid:4567/")
+
+
+def test_this_machine_is_never_reached_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local endpoint is called directly, whatever the environment says."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+
+    async def main() -> None:
+        async with serving(lambda _: FINE) as url, connection_to(url).kinesis() as kinesis:
+            await put(kinesis)
+
+    asyncio.run(main())
+    assert os.environ["http_proxy"] == "http://127.0.0.1:1"
+
+
+def test_a_proxy_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """407 says that nothing went further."""
+    monkeypatch.delenv("http_proxy", raising=False)
+
+    async def main() -> None:
+        async with serving(lambda _: reply(407, b"")) as proxy:
+            connection = connection_to("http://kinesis.invalid:4567", insecure_plain_http=True, proxy_url=proxy)
+            async with connection.kinesis() as kinesis:
+                with pytest.raises(Unreachable):
+                    await put(kinesis)
+
+    asyncio.run(main())

@@ -7,7 +7,7 @@ import gzip
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qs
 
@@ -253,6 +253,15 @@ def test_emf_limits() -> None:
     assert sum(values) / 100 == pytest.approx(2)
     one = Datum(name="m", dimensions=(), unit="Count", timestamp_s=1, sample_count=1, sum=5, minimum=5, maximum=5)
     assert json.loads(lines("App", [one])[0])["m"] == 5
+
+
+def test_emf_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a writer of its own each line is printed; two samples keep minimum and maximum."""
+    two = replace(datum(1), sample_count=2, sum=5)
+    same = replace(datum(2), sample_count=3, sum=12, minimum=4)
+    asyncio.run(EmfSink().put_metric_data("App", [two, same], timeout_s=1))
+    line = json.loads(capsys.readouterr().out)
+    assert (line["M1"], line["M2"]) == ([1, 4], [4, 4, 4])
 
 
 # --- Prometheus, OpenTelemetry ---
