@@ -3,7 +3,7 @@
     python -m bench [--only TEXT ...] [--repetitions N] [--list]
 
 Prints a table for people, and writes out/bench.json: `rows` (work, bytes, who, wire, tls, us_per_user_record: the
-median of the repetitions, `us_min` and `us_max`), `figures` (what, who, value, unit; medians too) and the machine
+median of the repetitions, `us_min` and `us_max`), `figures` (what, who, value, unit) and the machine
 they are from.
 """
 
@@ -81,15 +81,11 @@ def show(rows: list[dict[str, object]]) -> None:
         print(f"{row['work']:8} {row['bytes']:>6} B  {row['who']:24} {wire:9} {us:9.3f} us  {ratio}", flush=True)
 
 
-def measured_figures(chosen: list[Figure], repetitions: int) -> list[dict[str, object]]:
-    """Measure figures in turns, print and return the median of each."""
-    values: dict[str, list[float]] = {figure.name: [] for figure in chosen}
-    for _ in range(repetitions):
-        for figure in chosen:
-            values[figure.name].append(measured_apart(figure.name))
+def measured_figures(chosen: list[Figure]) -> list[dict[str, object]]:
+    """Measure each figure once (one that needs a median makes its own), print and return them."""
     found: list[dict[str, object]] = []
     for figure in chosen:
-        value = round(statistics.median(values[figure.name]), 3)
+        value = round(measured_apart(figure.name), 3)
         print(f"{figure.what}, {figure.who}: {value} {figure.unit}", flush=True)
         found.append({"what": figure.what, "who": figure.who, "value": value, "unit": figure.unit})
     return found
@@ -132,7 +128,7 @@ def main() -> int:
         rows += (new := rows_of(list(group), options.repetitions))
         show(new)
     (ROOT / "out").mkdir(exist_ok=True)
-    found = measured_figures(chosen_figures, options.repetitions)
+    found = measured_figures(chosen_figures)
     report = {"rows": rows, "figures": found, "repetitions": options.repetitions, **machine()}
     (ROOT / "out" / "bench.json").write_text(json.dumps(report) + "\n")
     return 0

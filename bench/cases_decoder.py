@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -19,15 +20,21 @@ IMPORTS = 15
 HOSTILE_BYTES = 10 * 2**20
 
 
+def children_cpu_s() -> float:
+    """Return the CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def import_ms(module: str, *folders: str) -> float:
-    """Return milliseconds that a bare interpreter takes longer to start when it imports `module`: median, in turns."""
+    """Return milliseconds of CPU that a bare interpreter takes longer when it imports `module`: median, in turns."""
     paths = f"import sys; sys.path[:0] = {list(folders)!r}\n"
     seconds: dict[str, list[float]] = {"": [], f"import {module}": []}
     for _ in range(IMPORTS + 1):
         for code, spent in seconds.items():
-            start = time.perf_counter()
+            start = children_cpu_s()
             subprocess.run([sys.executable, "-S", "-E", "-c", paths + code], check=True)
-            spent.append(time.perf_counter() - start)
+            spent.append(children_cpu_s() - start)
     bare, loaded = (statistics.median(spent[1:]) for spent in seconds.values())  # The first one writes the byte code.
     return 1000 * (loaded - bare)
 
@@ -64,6 +71,6 @@ FIGURES = [
     Figure(what="cold import", who="aws-kinesis-agg", unit="ms", measure=peer_import_ms),
     *(
         Figure(what="longest decode step", who=f"10 MiB of {name}", unit="ms", measure=partial(longest_step_ms, name))
-        for name in ("records", "records out of order", "empty keys", "keys", "long keys", "tags", "unknown fields")
+        for name in ("records", "empty keys", "unknown fields")
     ),
 ]
