@@ -147,7 +147,7 @@ class Worker:
             context = await self._open(stack, plans)
             sync = ShardSync(context)
             await ensure_table(context)
-            rows = lease_rows(context, await scan_items(context, consistent=True))
+            rows = lease_rows(context, await scan_items(context, consistent=True, within_s=_DESCRIBE_WITHIN_S))
             sync.check_starts(rows)
             plan = await join(context, rows)
             await sync.initialize(rows)

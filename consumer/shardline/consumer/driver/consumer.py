@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from shardline.common.backoff import Backoff
 from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.kinesis import StartKind
 from shardline.common.ports.lease_store import Key
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.sync import ShardSync
 
 __all__ = ["ShardConsumer"]
+
+_FINISH_BACKOFF: Final = Backoff(first_s=0.2, max_s=5.0, floor=0.5)
 
 
 class ShardConsumer:
@@ -77,7 +80,9 @@ class ShardConsumer:
         if over is None:
             self._shut_down(StopReason.REQUESTED)
             return
-        await self._finish(over)
+        if not await self._finish_surely(over):
+            self._shut_down(StopReason.REQUESTED)
+            return
         self._shut_down(StopReason.SHARD_END)
 
     # --- parents -----------------------------------------------------------------------------------------------------
@@ -174,6 +179,25 @@ class ShardConsumer:
             )
 
     # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def _finish_surely(self, over: ShardOver) -> bool:
+        """Finish the shard, again after a failed call, or return False when a stop is asked for.
+
+        Were the whole consumer begun anew instead, everything since the stored checkpoint would be delivered twice.
+        """
+        attempts = 0
+        while not self._stopping.is_set():
+            try:
+                await self._finish(over)
+            except (ServiceError, ProtocolViolation) as error:
+                attempts += 1
+                self._context.report("shard.finish", error, self._row.key)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_FINISH_BACKOFF.delay_s(attempts, self._context.runtime.random)):
+                        await self._stopping.wait()
+            else:
+                return True
+        return False
 
     async def _finish(self, over: ShardOver) -> None:
         if over.gone:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.common.ports.kinesis import ChildShard
 from shardline.consumer.driver.context import pause
+from shardline.consumer.lineage import covers_everything
 from shardline.consumer.retrieval.polling import FetchIterator
 
 if TYPE_CHECKING:
@@ -123,17 +124,23 @@ class Reader:
 
     async def _end(self, page: GetRecordsPage) -> ShardOver | None:
         children = tuple(page.child_shards)
-        if not _believable(self._row.shard_id, children):
+        if not _believable(self._row, children):
             children = _children_of(self._row.shard_id, await self._list())
-        if children:
+        if _believable(self._row, children):
             return ShardOver(children)
         self._polling.on_end_refused(self._context.runtime.monotonic())
         return None
 
     async def _missing(self) -> ShardOver | None:
-        """Believe that the shard is gone only if its stream is there and does not list it."""
+        """Believe that the shard is gone only if its stream is there, lists every hash key, and does not list it.
+
+        A shard that is too young to be listed leaves a gap, or its parent is still shown as open.
+        """
         shards = await self._list()
-        if not shards or any(shard.shard_id == self._row.shard_id for shard in shards):
+        listed = {shard.shard_id for shard in shards}
+        open_shards = [shard for shard in shards if shard.is_open]
+        parent_open = any(shard.shard_id in self._row.parents for shard in open_shards)
+        if self._row.shard_id in listed or parent_open or not covers_everything(open_shards):
             self._polling.on_failed(self._context.runtime.monotonic())
             return None
         return ShardOver(_children_of(self._row.shard_id, shards), gone=True)
@@ -146,9 +153,24 @@ class Reader:
             return ()
 
 
-def _believable(shard_id: str, children: Sequence[ChildShard]) -> bool:
-    """Say whether a page's list of children can be true: it is not empty, and each child names this parent."""
-    return bool(children) and all(shard_id in child.parent_shard_ids for child in children)
+def _believable(row: LeaseRow, children: Sequence[ChildShard]) -> bool:
+    """Say whether a list of children can be whole and true.
+
+    Each names this parent, together they cover its hash range, and one that reaches beyond it names a second parent: a
+    page may lack its list, a list of shards the newest ones, a merged child one of its parents (F16, F20).
+    """
+    mine = row.hash_range
+    if not children or any(row.shard_id not in child.parent_shard_ids for child in children):
+        return False
+    if mine is None:
+        return True
+    expected = mine.start
+    for child in sorted(children, key=lambda child: child.hash_range):
+        inside = mine.start <= child.hash_range.start and child.hash_range.end <= mine.end
+        if child.hash_range.start > expected or not (inside or len(child.parent_shard_ids) > 1):
+            return False
+        expected = max(expected, child.hash_range.end + 1)
+    return expected > mine.end
 
 
 def _children_of(shard_id: str, shards: Sequence[Shard]) -> tuple[ChildShard, ...]:

@@ -80,7 +80,12 @@ class ShardSync:
         for plan in self._context.streams:
             if not _of(plan, rows) and plan.start is not None:
                 shards = await self._snapshot(plan, plan.start)
-                if _of(plan, lease_rows(self._context, await scan_items(self._context, consistent=True))):
+                if _of(
+                    plan,
+                    lease_rows(
+                        self._context, await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S)
+                    ),
+                ):
                     continue  # Another worker was quicker, perhaps by a list from before a reshard: its leases stand.
                 pin = application_pin((), self._context.runtime.wall())
                 leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
@@ -99,7 +104,7 @@ class ShardSync:
         shards = await self.list_shards(plan.stream)
         start = plan.start or _SAFE_START
         for _ in range(len(shards) + 1):
-            rows = lease_rows(self._context, await scan_items(self._context, consistent=True))
+            rows = lease_rows(self._context, await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S))
             mine = _of(plan, rows)
             pin = application_pin(mine, self._context.runtime.wall())
             missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)

@@ -42,6 +42,8 @@ async def ensure_table(context: Context) -> bool:
             raise ShardlineError(f"table {context.table} did not become ACTIVE in time")
         await asyncio.sleep(_POLL_S if created else _POLL_S / 2)
         described = await _describe(context)
+        if described is None:
+            await _create(context)  # Still none: the request was lost.
     if described.key_attributes != (LEASE_KEY,):
         raise InvalidInput("table", f"a lease table: its one key is {LEASE_KEY}", ", ".join(described.key_attributes))
     if created and context.config.table.point_in_time_recovery:
@@ -82,13 +84,24 @@ async def _enable_recovery(context: Context) -> None:
         context.report("table.enable_point_in_time_recovery", error)
 
 
-async def scan_items(context: Context, *, consistent: bool = False, table: str | None = None) -> list[Item]:
-    """Return every item of a table (the lease table unless named), following the pages of one scan."""
+async def scan_items(
+    context: Context, *, consistent: bool = False, table: str | None = None, within_s: float = 0.0
+) -> list[Item]:
+    """Return every item of a table (the lease table unless named), following the pages of one scan.
+
+    A failing page is asked for again for `within_s` seconds; by default not at all, for whoever scans periodically.
+    """
     items: list[Item] = []
     start = None
     for _ in range(_SCAN_PAGES_MAX):
-        page = await context.store.scan_page(
-            table or context.table, start=start, consistent=consistent, timeout_s=_CONTROL_S
+        at = start
+        page = await attempt(
+            context,
+            "table.scan",
+            lambda at=at: context.store.scan_page(  # type: ignore[misc]  # A default binds the loop's value.
+                table or context.table, start=at, consistent=consistent, timeout_s=_CONTROL_S
+            ),
+            within_s=within_s,
         )
         items.extend(page.items)
         start = page.next_start

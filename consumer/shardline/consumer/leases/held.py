@@ -6,7 +6,7 @@ because each consumes the counter. Invariants (design.md, `reliability.md` 0 fin
 * nothing is sent once the lease may have expired, so whoever takes it by expiry does so after our last send;
 * validity counts from the *send* time of a write known to be applied: a clean answer credits its own send, an outcome
   found out later (consistent read, or a condition that failed because an earlier try had landed) credits the earliest
-  send that is still unresolved;
+  send that is still unresolved, but acquires nothing by itself (an earlier process of this name may have sent it);
 * an ambiguous answer is followed by a consistent read: the actual owner is me and the counter one higher: applied; me
   and the same counter: not yet, send again; anything else: lost;
 * the stored checkpoint never moves backwards.
@@ -358,15 +358,27 @@ class HeldLease:
 
     def _found_applied(self, row: LeaseRow) -> None:
         assert self._unresolved_at is not None, "only an unresolved write is looked for"
+        if self.state is HeldState.ACQUIRING:
+            self._renew_first(row)
+            return
         self._settle(self._unresolved_at)
         self._notice_hand_off(row)
-        if self.over:
-            return
-        if self.state is HeldState.ACQUIRING:
-            self._acquire(row)
-        else:
+        if not self.over:
             self.row = row
             self._stored(row.checkpoint, row.pending)
+
+    def _renew_first(self, row: LeaseRow) -> None:
+        """Acquire by one more write: what moved the counter may be a late request of an earlier process of this name.
+
+        That one's send is unknown, so nothing can be credited from it (the model check has the trace: a restart that
+        credits its own send believes in a lease which another worker may have taken by expiry).
+        """
+        if row.checkpoint_owner is not None:
+            self._lose(Loss.TAKEN)  # A restart in the middle of our own hand-off does not resume the lease.
+            return
+        self.row = row
+        self._first = self._writes.renew(row)
+        self._unresolved_at = None
 
     def _found_not_yet(self, row: LeaseRow, now: float, *, failed: bool) -> None:
         if self.state is HeldState.ACQUIRING and row.checkpoint_owner is not None:
