@@ -9,6 +9,7 @@ import ast
 import importlib
 import re
 import subprocess
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -101,6 +102,12 @@ def banned_calls(tree: ast.AST, rules: tuple[tuple[str, str], ...]) -> list[str]
     return [f"{line}: {name} ({why})" for line, name in calls for pattern, why in rules if re.fullmatch(pattern, name)]
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the file's syntax tree."""
+    return ast.parse(path.read_text())
+
+
 def functions(tree: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Return every function of the file, methods and nested ones included."""
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
@@ -129,7 +136,7 @@ def test_functions_are_short() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in python_files()
-        for node in functions(ast.parse(path.read_text()))
+        for node in functions(tree_of(path))
         if node.end_lineno is not None and node.end_lineno - node.lineno >= FUNCTION_LINES_MAX
     ]
     assert long == []
@@ -144,7 +151,7 @@ def test_no_clock_chance_task_or_thread_outside_the_runtime() -> None:
         if ring == "edge":
             continue
         rules = BANNED_CALLS + BANNED_CALLS_CORES if ring == "core" else BANNED_CALLS
-        found += [f"{path.relative_to(ROOT)}:{call}" for call in banned_calls(ast.parse(path.read_text()), rules)]
+        found += [f"{path.relative_to(ROOT)}:{call}" for call in banned_calls(tree_of(path), rules)]
     assert found == []
 
 
@@ -155,7 +162,7 @@ def test_cores_are_synchronous() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for module, path in sources().items()
         if ring_of(module, rings) == "core"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith)
     ]
     assert found == []
@@ -238,7 +245,7 @@ def test_tests_state_and_prove_a_fact() -> None:
         (path, node)
         for path in python_files()
         if path.is_relative_to(ROOT / "tests") and path.name.startswith("test_")
-        for node in functions(ast.parse(path.read_text()))
+        for node in functions(tree_of(path))
         if node.name.startswith("test_")
     ]
     assert [f"{path.name}:{node.lineno}" for path, node in tests if not ast.get_docstring(node)] == []
@@ -251,7 +258,7 @@ def test_core_tests_neither_sleep_nor_mock() -> None:
     for path in python_files():
         if not path.is_relative_to(ROOT / "tests") or path.relative_to(ROOT / "tests").parts[0] not in CORE_TEST_AREAS:
             continue
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         mocks = [name for name in imported_names(tree).values() if re.match(r"(unittest\.)?mock\b", name)]
         found += [f"{path.relative_to(ROOT)}: {name}" for name in mocks]
         found += [f"{path.relative_to(ROOT)}:{call}" for call in banned_calls(tree, ((r"time\.sleep", "a sleep"),))]
