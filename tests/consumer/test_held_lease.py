@@ -291,6 +291,30 @@ def test_a_release_of_unknown_outcome_is_found_out() -> None:
     assert lease.state is HeldState.RELEASED
 
 
+def test_nothing_is_delivered_once_a_release_may_have_arrived() -> None:
+    """A give-back ends validity when it is sent: another worker may take the row before its answer is here, or late."""
+    book, lease = held()
+    lease.release_wanted = True
+    op = lease.next_op(0.0)
+    assert op is not None
+    assert not lease.is_valid(0.0)
+    lease.on_failed(op, 1.0, ambiguous=True)
+    book.now = 1.0
+    book.step(lease)
+    assert (lease.state, book.row().owner) == (HeldState.HELD, "me")
+    assert not lease.is_valid(1.0)
+
+
+def test_a_refused_release_leaves_the_lease_valid() -> None:
+    """A give-back that was throttled has changed nothing: what is in the handler's hands may still be delivered."""
+    _, lease = held()
+    lease.release_wanted = True
+    op = lease.next_op(0.0)
+    assert op is not None
+    lease.on_failed(op, 0.5, ambiguous=False)
+    assert lease.is_valid(0.5)
+
+
 def test_a_prepared_checkpoint_is_stored_and_cleared_by_the_next() -> None:
     """Two phases: prepare beside the stored checkpoint, then commit it."""
     book, lease = held()

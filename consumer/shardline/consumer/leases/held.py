@@ -44,6 +44,9 @@ class OpKind(Enum):
     READ = auto()
 
 
+_LEAVING = (OpKind.TRANSFER, OpKind.RELEASE, OpKind.DELETE)
+
+
 class HeldState(Enum):
     """Where a lease stands with its holder."""
 
@@ -84,6 +87,7 @@ class HeldLease:
         "_backoff",
         "_first",
         "_in_flight",
+        "_left_perhaps",
         "_me",
         "_pending",
         "_random",
@@ -142,6 +146,7 @@ class HeldLease:
         self._in_flight: Op | None = None
         self._unresolved_at: float | None = None
         self._read_next = False
+        self._left_perhaps = False  # A write that ends the lease has, or may have, arrived or still arrive.
         self._wanted: Position | None = None
         self._pending: Pending | None = row.pending
         self._urgent: Position | None = None
@@ -169,8 +174,14 @@ class HeldLease:
         return self.valid_since + self._times.valid_s
 
     def is_valid(self, now: float) -> bool:
-        """Say whether records may be delivered under this lease at `now`."""
-        return self.state is HeldState.HELD and now < self.valid_until
+        """Say whether records may be delivered under this lease at `now`.
+
+        Not from the moment on at which a write that ends it (hand-off, give-back, deletion) was sent: whoever sees the
+        row after it may take the lease at once, before its answer is here. Its condition is the owner's name, not the
+        counter, so one whose answer was lost can arrive later still.
+        """
+        leaving = self._in_flight is not None and self._in_flight.kind in _LEAVING
+        return self.state is HeldState.HELD and now < self.valid_until and not (leaving or self._left_perhaps)
 
     def want_checkpoint(self, position: Position, *, urgent: bool) -> None:
         """Ask for a checkpoint: with the next renewal, or at once if `urgent`; one not above the last is ignored."""
@@ -276,6 +287,7 @@ class HeldLease:
         if self.over:
             return
         if ambiguous and op.kind is not OpKind.READ:
+            self._left_perhaps = self._left_perhaps or op.kind in _LEAVING
             if self._unresolved_at is None:
                 self._unresolved_at = op.sent_at
             self._read_next = True
@@ -291,7 +303,7 @@ class HeldLease:
 
     def _applied(self, op: Op, item: Item | None) -> None:
         self._settle(op.sent_at)
-        if op.kind in (OpKind.RELEASE, OpKind.TRANSFER, OpKind.DELETE):
+        if op.kind in _LEAVING:
             self.state = HeldState.RELEASED
             self.loss = Loss.RELEASED
             return
