@@ -1,12 +1,13 @@
 """The endpoint's own calls under ``/_shardline/``: health, options, faults, on-demand scaling, reset. JSON both ways.
 
-GET health; GET, PUT options and dynamodb (only the fields given are changed); GET, PUT, POST, DELETE faults;
-POST streams/NAME/scale {"shards": N}; POST reset.
+GET health, which tells the CPU seconds of the process too; GET, PUT options and dynamodb (only the fields given are
+changed); GET, PUT, POST, DELETE faults; POST streams/NAME/scale {"shards": N}; POST reset.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,7 +46,7 @@ def administer(app: App, request: Request) -> Answer:
 
 def _call(app: App, method: str, path: str, content: Any) -> tuple[int, Any]:  # noqa: ANN401 - whatever JSON held.
     if path == "health":
-        return 200, {"status": "ok", "streams": sorted(app.state.streams)}
+        return 200, {"status": "ok", "streams": sorted(app.state.streams), "cpu_s": time.process_time()}
     if path in {"options", "dynamodb"}:
         return 200, _options(app, method, path, content)
     if path == "faults":

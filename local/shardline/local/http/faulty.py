@@ -139,7 +139,7 @@ def _throttling(service: str, operation: str) -> str:
     return "ThrottlingException"
 
 
-def resource_of(service: str, body: bytes, kind: str) -> str:
+def resource_of(service: str, body: bytes | bytearray, kind: str) -> str:
     """Return the stream or table that a request names, or an empty text."""
     if service not in {"kinesis", "dynamodb"}:
         return ""

@@ -43,7 +43,7 @@ class Request(NamedTuple):
     method: str
     target: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
 
     @property
     def path(self) -> str:

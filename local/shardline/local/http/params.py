@@ -193,12 +193,16 @@ class Params:
                 else _serialization("Records")
             )
         decode = pybase64.b64decode
+        new = tuple.__new__  # Twice as quick as the NamedTuple's own constructor.
         try:
-            entries = [
-                PutEntry(
-                    data if (data := r["Data"]).__class__ is bytes else decode(data, validate=True),
-                    r.get("PartitionKey"),
-                    r.get("ExplicitHashKey"),
+            entries: list[PutEntry] = [
+                new(
+                    PutEntry,
+                    (
+                        data if (data := r["Data"]).__class__ is bytes else decode(data, None, True),
+                        r.get("PartitionKey"),
+                        r.get("ExplicitHashKey"),
+                    ),
                 )
                 for r in records
             ]

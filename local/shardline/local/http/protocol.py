@@ -33,17 +33,21 @@ if TYPE_CHECKING:
 __all__ = ["HttpProtocol"]
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+_SCRATCH_BYTES: Final = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class HttpProtocol(asyncio.Protocol):
+class HttpProtocol(asyncio.BufferedProtocol):
     """One connection; `handler` answers each request, at once or later."""
 
     def __init__(self, handler: Handler, open_connections: set[HttpProtocol]) -> None:
         self._handler = handler
         self._open = open_connections
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+        self._buffer = bytearray()  # What has come and belongs to no body yet.
+        self._body: bytearray | None = None  # A body of known length, filled in place: big ones are not copied.
+        self._filled = 0
         self._head: Head | None = None
         self._length = -1  # Bytes of the body still to come; -1 while it is chunked or no head was read.
         self._parts: list[bytes] = []
@@ -77,9 +81,17 @@ class HttpProtocol(asyncio.Protocol):
         """Let streamed answers go on."""
         self._writable.set()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes go: into the body that is coming, or to the side."""
+        del sizehint
+        return self._scratch if self._body is None else memoryview(self._body)[self._filled :]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take bytes and answer every request that is whole."""
-        self._buffer += data
+        if self._body is None:
+            self._buffer += self._scratch[:nbytes]
+        else:
+            self._filled += nbytes
         if self._task is None:
             self._advance()
         elif len(self._buffer) > BODY_BYTES_MAX:
@@ -147,12 +159,20 @@ class HttpProtocol(asyncio.Protocol):
             self._write(_CONTINUE)
         return True
 
-    def _read_sized(self) -> bytes | None:
-        if len(self._buffer) < self._length:
+    def _read_sized(self) -> bytes | bytearray | None:
+        if self._body is None:
+            if len(self._buffer) >= self._length:
+                body = bytes(memoryview(self._buffer)[: self._length])
+                del self._buffer[: self._length]
+                return body
+            self._filled = len(self._buffer)
+            self._body = bytearray(self._length)
+            self._body[: self._filled] = self._buffer
+            self._buffer.clear()
+        if self._filled < self._length:
             return None
-        body = bytes(memoryview(self._buffer)[: self._length])
-        del self._buffer[: self._length]
-        return body
+        whole, self._body = self._body, None
+        return whole
 
     def _read_chunked(self) -> bytes | None:
         while True:

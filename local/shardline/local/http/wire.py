@@ -33,7 +33,7 @@ _EPOCH_TAG: Final = 1
 _MILLIS_FROM: Final = 1e11  # Above it a number of seconds would lie in the year 5138: it is milliseconds.
 
 
-def decode(body: bytes, content_type: str) -> dict[str, Any]:
+def decode(body: bytes | bytearray, content_type: str) -> dict[str, Any]:
     """Return a request's parameters; raise SerializationException for a body that is no object."""
     try:
         if content_type == CBOR:

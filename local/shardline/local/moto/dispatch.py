@@ -56,7 +56,9 @@ class Moto:
     def __init__(self) -> None:
         self._handlers: dict[str, Callable[[Any, str, Any], Any]] = {}
 
-    def call(self, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes) -> MotoAnswer:
+    def call(
+        self, service: str, method: str, target: str, headers: Mapping[str, str], body: bytes | bytearray
+    ) -> MotoAnswer:
         """Carry out one request of a service named in `SERVICES`; moto's own failures are answered with status 500."""
         from moto.core.request import Request
 
@@ -122,7 +124,7 @@ _UNSAFE = re.compile(r"[\r\n]")
 
 
 def _environment(
-    method: str, host: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    method: str, host: str, path: str, query: str, headers: Mapping[str, str], body: bytes | bytearray
 ) -> dict[str, Any]:
     """Return the WSGI environ of a request."""
     environment: dict[str, Any] = {

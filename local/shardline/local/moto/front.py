@@ -71,7 +71,12 @@ class DynamoFront:
         self._past: dict[str, list[_Past]] = {}
 
     def call(
-        self, operation: str, target: str, headers: Mapping[str, str], body: bytes, age_s: float | None = None
+        self,
+        operation: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | bytearray,
+        age_s: float | None = None,
     ) -> MotoAnswer:
         """Carry out one request; `age_s` makes this one scan or query stale."""
         now = self._clock()
@@ -89,7 +94,7 @@ class DynamoFront:
         stale = self._stale(operation, content, headers, now, age_s)
         return stale or self._changed(operation, content, self._pass(target, headers, body), now)
 
-    def _pass(self, target: str, headers: Mapping[str, str], body: bytes) -> MotoAnswer:
+    def _pass(self, target: str, headers: Mapping[str, str], body: bytes | bytearray) -> MotoAnswer:
         return self._moto.call("dynamodb", "POST", target, headers, body)
 
     def _touched(self, operation: str, age_s: float | None) -> bool:

@@ -7,9 +7,9 @@ whose creation second is later has only greater numbers, and a child's creation 
 
 from __future__ import annotations
 
-__all__ = ["CREATED_MAX", "Numbering", "shard_index"]
+__all__ = ["CREATED_MAX", "RECORD_SHIFT", "Numbering", "shard_index"]
 
-_INDEX_SHIFT = 80
+RECORD_SHIFT = 80
 _END_INDEX = (1 << 63) - 1  # The record index of an ending number: above every record's.
 _INDEX_MASK = (1 << 64) - 1
 CREATED_MAX = (1 << 36) - 1
@@ -32,7 +32,7 @@ class Numbering:
 
     def number(self, record_index: int, now: float) -> int:
         """Return the number of the record at `record_index` (1 and up) that arrived at `now`."""
-        return self._base | (record_index << _INDEX_SHIFT) | (int(now) << 36)
+        return self._base | (record_index << RECORD_SHIFT) | (int(now) << 36)
 
     def starting(self) -> int:
         """Return StartingSequenceNumber: below every record's number."""
@@ -40,9 +40,9 @@ class Numbering:
 
     def ending(self, now: float) -> int:
         """Return EndingSequenceNumber: above every record's number, below every child's."""
-        return self._base | (_END_INDEX << _INDEX_SHIFT) | (int(now) << 36)
+        return self._base | (_END_INDEX << RECORD_SHIFT) | (int(now) << 36)
 
     def owns(self, number: int) -> bool:
         """Say whether `number` can be one of this shard (same creation second and shard index)."""
-        varying = (_INDEX_MASK << _INDEX_SHIFT) | (0xFF << 72) | (CREATED_MAX << 36)
+        varying = (_INDEX_MASK << RECORD_SHIFT) | (0xFF << 72) | (CREATED_MAX << 36)
         return number & ~varying == self._base

@@ -1,7 +1,8 @@
 """One shard: an append-only log with retention, its lineage and its subscriptions.
 
-Invariants: numbers, records, arrival times and running sizes stand in parallel lists and grow together; arrival times
-never go back; a position counts from the shard's first record and stays valid when older records are trimmed.
+Invariants: records and their running size stand in two lists and grow together; numbers grow and arrival times never
+go back, so both can be searched; a position counts from the shard's first record and stays valid when older records
+are trimmed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from shardline.common.hashing import HashRange, Shard
 from shardline.common.limits import GET_RECORDS_BYTES_MAX
 from shardline.common.records import KinesisRecord
-from shardline.local.state.sequence import Numbering
+from shardline.local.state.sequence import RECORD_SHIFT, Numbering
 from shardline.local.state.throttle import ShardThrottle
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class ShardLog:
     """A shard's records and facts; `opened_s` and `closed_s` are epoch seconds (None while open)."""
 
     __slots__ = (
-        "_arrivals",
+        "_bytes_dropped",
         "_dropped",
         "_ends",
         "_first",
-        "_numbers",
         "_records",
+        "_stem",
+        "_stem_s",
+        "bytes_written",
         "children",
         "closed_s",
         "ending",
@@ -62,10 +65,11 @@ class ShardLog:
         self.watchers: list[Callable[[], None]] = []
         self.last_arrival_s = now
         self.written = 0  # Records ever numbered; in null mode none of them is stored.
-        self._numbers: list[int] = []
+        self.bytes_written = 0  # Running total of sizes; `_ends` holds it after each record.
+        self._bytes_dropped = 0
+        self._stem, self._stem_s = 0, -1.0  # The number of a record that arrives then, but for its index.
         self._records: list[KinesisRecord] = []
-        self._arrivals: list[float] = []
-        self._ends: list[int] = []  # Running total of sizes, including the record.
+        self._ends: list[int] = []
         self._first = 0  # Index in the lists of the first record within retention.
         self._dropped = 0  # Records removed from the front of the lists.
 
@@ -100,25 +104,24 @@ class ShardLog:
             None if self.ending is None else str(self.ending),
         )
 
-    def append(self, data: bytes, partition_key: str | None, now: float) -> tuple[int, KinesisRecord]:
-        """Store one record and return its number and itself: number and place are taken in this one step."""
+    def append(self, data: bytes, partition_key: str | None, now: float) -> KinesisRecord:
+        """Store one record and return it: its number and its place are taken in this one step."""
         arrival = max(self.last_arrival_s, now)
+        if arrival != self._stem_s:
+            self._stem, self._stem_s = self.numbering.number(0, arrival), arrival
         self.last_arrival_s = arrival
-        self.written += 1
-        number = self.numbering.number(self.written, arrival)
-        record = KinesisRecord(str(number), data, partition_key, arrival)
-        size = len(data) + (len(partition_key.encode()) if partition_key else 0)
-        ends = self._ends
-        self._numbers.append(number)
+        self.written = index = self.written + 1
+        self.bytes_written += len(data) + (len(partition_key.encode()) if partition_key else 0)
+        number = str(self._stem | (index << RECORD_SHIFT))
+        record: KinesisRecord = tuple.__new__(KinesisRecord, (number, data, partition_key, arrival))
         self._records.append(record)
-        self._arrivals.append(arrival)
-        ends.append((ends[-1] if ends else 0) + size)
-        return number, record
+        self._ends.append(self.bytes_written)
+        return record
 
-    def count(self, now: float) -> int:
+    def count(self, now: float) -> str:
         """Take a number and store nothing (null mode); return it."""
         self.written += 1
-        return self.numbering.number(self.written, now)
+        return str(self.numbering.number(self.written, now))
 
     def read(
         self, position: int, limit: int, bytes_max: int = GET_RECORDS_BYTES_MAX
@@ -130,47 +133,46 @@ class ShardLog:
         start = max(position - self._dropped, self._first)
         if start >= len(self._records):
             return (), max(position, self.trimmed), 0
-        before = self._ends[start - 1] if start else 0
+        before = self._ends[start - 1] if start else self._bytes_dropped
         stop = min(start + limit, bisect_right(self._ends, before + bytes_max))
         stop = max(stop, start + 1)
         return self._records[start:stop], self._dropped + stop, self._ends[stop - 1] - before
 
     def numbers(self, position: int) -> int:
         """Return the number of the stored record at `position`."""
-        return self._numbers[position - self._dropped]
+        return int(self._records[position - self._dropped].sequence_number)
 
     def at_number(self, number: int, *, after: bool) -> int:
         """Return the position of the first record with a number at (or after) `number`."""
         bisect = bisect_right if after else bisect_left
-        return self._dropped + bisect(self._numbers, number)
+        return self._dropped + bisect(self._records, number, key=_number)
 
     def at_time(self, timestamp_s: float) -> int:
         """Return the position of the first record that arrived at or after `timestamp_s`; the tail if there is none."""
-        return self._dropped + bisect_left(self._arrivals, timestamp_s)
+        return self._dropped + bisect_left(self._records, timestamp_s, key=_arrival)
 
     def behind_ms(self, position: int, now: float) -> int:
         """Return how far a reader at `position` is behind the tip: the age of the next unread record."""
         index = max(position - self._dropped, self._first)
-        if index >= len(self._arrivals):
+        if index >= len(self._records):
             return 0
-        return max(0, round((now - self._arrivals[index]) * 1000))
+        return max(0, round((now - self._records[index].arrival_time_s) * 1000))
 
     def trim(self, horizon_s: float) -> tuple[int, int]:
         """Drop records that arrived before `horizon_s`; return how many, and the newest number among them."""
-        arrivals = self._arrivals
-        if self._first >= len(arrivals) or arrivals[self._first] >= horizon_s:
+        records = self._records
+        if self._first >= len(records) or records[self._first].arrival_time_s >= horizon_s:
             return 0, 0
-        cut = bisect_left(arrivals, horizon_s, self._first)
-        dropped, last = cut - self._first, self._numbers[cut - 1]
+        cut = bisect_left(records, horizon_s, self._first, key=_arrival)
+        dropped, last = cut - self._first, _number(records[cut - 1])
         self._first = cut
-        if cut >= _COMPACT_AFTER and cut * 2 >= len(arrivals):
+        if cut >= _COMPACT_AFTER and cut * 2 >= len(records):
             self._compact(cut)
         return dropped, last
 
     def _compact(self, cut: int) -> None:
-        base = self._ends[cut - 1]
-        del self._numbers[:cut], self._records[:cut], self._arrivals[:cut], self._ends[:cut]
-        self._ends = [end - base for end in self._ends]
+        self._bytes_dropped = self._ends[cut - 1]
+        del self._records[:cut], self._ends[:cut]
         self._dropped += cut
         self._first = 0
 
@@ -188,3 +190,11 @@ class ShardLog:
 
     def __repr__(self) -> str:
         return f"ShardLog({self.shard_id}, {self.written} written, {'open' if self.is_open else 'closed'})"
+
+
+def _number(record: KinesisRecord) -> int:
+    return int(record.sequence_number)
+
+
+def _arrival(record: KinesisRecord) -> float:
+    return record.arrival_time_s
