@@ -57,6 +57,10 @@ def local(
     limits: Annotated[
         str, typer.Option(metavar="NAME", help="service: throttle as the service does, per shard and operation.")
     ] = "none",
+    faults: Annotated[str | None, typer.Option(metavar="FILE", help="Scripted faults per request, as JSON.")] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Serve https; the second line printed is the certificate's file.")
+    ] = False,
 ) -> int:
     """Serve Kinesis, DynamoDB and CloudWatch from memory; the first line printed is the URL.
 
@@ -66,7 +70,7 @@ def local(
     streams = [stream_spec("--stream", one) for one in stream or []]
     from shardline.cli.local import run
 
-    return run(number, streams, null=null, limits=limits)
+    return run(number, streams, null=null, limits=limits, faults=faults, tls=tls)
 
 
 @app.command()

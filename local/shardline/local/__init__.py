@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shardline.local.doors.lease_store import MemoryLeaseStore
     from shardline.local.doors.services import LocalServices
     from shardline.local.faults.plan import FaultRule
-    from shardline.local.http.endpoint import LocalEndpoint, load_faults, serve
+    from shardline.local.http.endpoint import LocalEndpoint, load_faults, serve, tune_collector
     from shardline.local.http.proxy import Direction, FaultProxy, ProxyFault
     from shardline.local.http.tls import Certificate
     from shardline.local.moto.front import DynamoOptions
@@ -41,6 +41,7 @@ _EXPORTS: dict[str, str] = {
     "MemoryLeaseStore": "doors.lease_store",
     "TableOptions": "tables.core",
     "serve": "http.endpoint",
+    "tune_collector": "http.endpoint",
 }
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "TableOptions",
     "load_faults",
     "serve",
+    "tune_collector",
 ]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS, extra="local")

@@ -1,4 +1,4 @@
-"""The local endpoint as a process: ``python -m shardline.local [--port N] [--stream NAME:SHARDS ...] [--null]``."""
+"""The local endpoint as a process: ``python -m shardline.local [--port N] [--stream NAME:SHARDS ...]``."""
 
 from __future__ import annotations
 
