@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
+import boto3
 import pytest
 
 from shardline.cli.input import stream_name, stream_spec, whole_number
 from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
+from shardline.local import LocalEndpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TIMEOUT_S = 60
 
@@ -94,6 +101,49 @@ def test_a_port_in_use_is_refused() -> None:
         message = refused("local", "--port", port)
     assert "--port must be a free port" in message
     assert port in message
+
+
+def test_local_serves_the_streams_it_was_asked_for() -> None:
+    """The first line is the URL; the streams are there; Ctrl-C ends it with exit status 0 and without a word."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardline.cli", "local", "--stream", "orders:3", "--stream", "clicks"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    kinesis = boto3.client(
+        "kinesis", endpoint_url=url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
+    )
+    found = {
+        name: len(kinesis.list_shards(StreamName=name)["Shards"]) for name in kinesis.list_streams()["StreamNames"]
+    }
+    process.send_signal(signal.SIGINT)
+    rest = process.communicate(timeout=TIMEOUT_S)
+    assert found == {"orders": 3, "clicks": 1}
+    assert (process.returncode, *rest) == (0, "", "")
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    """Half a minute of load is not spent on a report that cannot be written."""
+    assert "--out must be a file that can be written" in refused("demo", "--out", str(tmp_path))
+
+
+def test_no_answer_is_no_consent() -> None:
+    """Where no terminal is there to ask, nothing is created at a given endpoint without --yes."""
+    with LocalEndpoint() as endpoint:
+        assert "--yes must be given where no terminal is there to ask" in refused(
+            "demo", "--endpoint-url", endpoint.url
+        )
+        assert repr(endpoint.state.streams) == "{}"
+
+
+def test_a_stream_in_use_is_refused() -> None:
+    """The demo works on a stream of its own: one that exists is left alone."""
+    with LocalEndpoint({"orders": 1}) as endpoint:
+        message = refused("demo", "--yes", "--stream", "orders", "--endpoint-url", endpoint.url)
+    assert "--stream must be a name that is not in use" in message
 
 
 def test_escape_sequences_are_spelled_out() -> None:

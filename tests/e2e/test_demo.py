@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -161,3 +162,36 @@ def test_an_interrupted_demo_removes_what_it_created(
     """Ctrl-C, SIGTERM and a reader that goes away each end it with their status, silently, and nothing is left."""
     assert interrupted(forgetful, number) == (status, "")
     assert left_behind(forgetful) == ([], [])
+
+
+def alive(pids: list[str]) -> list[str]:
+    """Return which of the processes still run (a zombie does not)."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,stat="], capture_output=True, text=True, check=True).stdout
+    states = dict(line.split() for line in listed.splitlines())
+    return [pid for pid in pids if not states.get(pid, "Z").startswith("Z")]
+
+
+def children(parent: int) -> list[str]:
+    """Return the process ids of a process's children."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    return [pid for pid, of in (line.split() for line in listed.splitlines()) if of == str(parent)]
+
+
+def test_no_process_outlives_a_killed_demo() -> None:
+    """Endpoint, producer and workers notice that their parent was killed, and leave by themselves."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardline.cli", "demo"], stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if " starts shard " in line:
+            break
+    pids = children(process.pid)
+    assert len(pids) == 1 + 3 + 1
+    process.kill()
+    process.wait(TIMEOUT_S)
+    process.stdout.close()
+    until = time.monotonic() + TIMEOUT_S
+    while alive(pids) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert alive(pids) == []
