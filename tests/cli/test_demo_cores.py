@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from random import Random
 
 import pytest
@@ -230,11 +231,12 @@ def live_with_two_workers() -> Live:
     return live
 
 
-def snapshot(live: Live, elapsed_s: float) -> str:
-    """Return what the terminal shows."""
-    console = Console(width=110, height=60, record=True, file=None, force_terminal=False)
+def snapshot(live: Live, elapsed_s: float, height: int = 60) -> str:
+    """Return what a terminal shows."""
+    console = Console(width=110, height=height)
     with console.capture() as capture:
-        console.print(render(live.snapshot(title="t", phase="load", elapsed_s=elapsed_s, load_s=30, counts=Counts())))
+        shown = live.snapshot(title="t", phase="load", elapsed_s=elapsed_s, load_s=30, counts=Counts())
+        console.print(render(shown, height))
     return capture.get()
 
 
@@ -322,11 +324,27 @@ def test_events_are_bounded() -> None:
 def test_the_picture_shows_shards_owners_workers_and_events() -> None:
     """Everything an on-call engineer looks for is on the screen."""
     live = live_with_two_workers()
+    halves = [child(number, number - 4, number - 3, quarter(0)) for number in (4, 5)]
+    live.on_shards([closed(quarter(0)), quarter(1), *halves])
     live.on_message("worker-1", delivered(0.0, quarter(0).shard_id, 3000), 1.0)
     live.on_killed("worker-2", 1.5)
     shown = snapshot(live, 2.0)
-    for text in ("shardId-0", "worker-1", "1,500", "nobody", "killed", "/cart", "submit at /checkout", "TRIM_HORIZON"):
+    for text in ("worker-1", "open", "1,500", "nobody", "killed", "/cart", "submit at /checkout", "TRIM_HORIZON"):
         assert text in shown
+    for text in (r"│  0 +closed +worker-1 +1,500", r"│  ├ 4 +open +nobody", r"│  └ 5 +open", r"│  1 +open +nobody"):
+        assert re.search(text, shown)
+
+
+def test_a_low_terminal_shows_fewer_events() -> None:
+    """The picture fits the terminal, with the newest events, as long as the shards and workers do."""
+    live = live_with_two_workers()
+    for index in range(20):
+        live.on_event(index, f"event {index}")
+    tall, low = snapshot(live, 2.0), snapshot(live, 2.0, height=20)
+    assert "event 8" in tall
+    assert "event 8" not in low
+    assert "event 19" in low
+    assert len(low.splitlines()) < 20
 
 
 def test_nothing_steers_the_terminal() -> None:

@@ -93,7 +93,7 @@ class TerminalScreen:
             self._live = RichLive(console=self._console, auto_refresh=False)
             self._live.start()
         if self._pace.due(snapshot.elapsed_s) or snapshot.phase == "done":
-            self._live.update(render(snapshot), refresh=True)
+            self._live.update(render(snapshot, self._console.height), refresh=True)
 
     def close(self) -> None:
         """Stop redrawing."""

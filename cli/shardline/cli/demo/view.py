@@ -25,16 +25,21 @@ __all__ = ["line", "render"]
 _STATES = {ShardState.OPEN: "green", ShardState.CLOSED: "yellow", ShardState.ENDED: "dim"}
 _WORKERS = {"up": "green", "killed": "bold red", "starting": "yellow"}
 _TREE_ROWS_MAX = 40
+_EVENTS_MIN = 2
+_OTHER_ROWS = 9  # Two of frame, up to three of progress, three blank, and the cursor's.
 _LAG_S_NOTED, _LAG_S_BAD = 2.0, 5.0
 
 
-def render(snapshot: Snapshot) -> RenderableType:
-    """Return the whole screen: progress, shards as a lineage tree, fleet, events."""
+def render(snapshot: Snapshot, height: int) -> RenderableType:
+    """Return the screen in at most `height` rows where that is possible: progress, shards, fleet, the last events."""
+    fleet_rows = 1 + max(len(snapshot.workers), len(snapshot.views) + 1)
+    shard_rows = 1 + min(len(snapshot.shards), _TREE_ROWS_MAX)
+    events = snapshot.events[-max(_EVENTS_MIN, height - fleet_rows - shard_rows - _OTHER_ROWS) :]
     fleet = Table.grid(expand=True, padding=(0, 2))
-    fleet.add_column(ratio=1)
-    fleet.add_column(ratio=1)
+    fleet.add_column(ratio=3)
+    fleet.add_column(ratio=2)
     fleet.add_row(_workers(snapshot), _workload(snapshot))
-    body = Group(_progress(snapshot), Text(), _shards(snapshot), Text(), fleet, Text(), _events(snapshot))
+    body = Group(_progress(snapshot), Text(), _shards(snapshot), Text(), fleet, Text(), _events(events))
     return Panel(body, title=escape(snapshot.title), border_style="blue", padding=(0, 1))
 
 
@@ -75,8 +80,10 @@ def _shards(snapshot: Snapshot) -> Table:
     for row in snapshot.shards[:_TREE_ROWS_MAX]:
         shard = Text(row.prefix, style="dim").append(escape(_number(row.shard_id)), style=_STATES[row.state])
         if row.also_from is not None:
-            shard.append(f" (merged with {escape(_number(row.also_from))})", style="dim")
-        orphan = row.owner is None and row.state is not ShardState.ENDED
+            shard.append(f" merged with {escape(_number(row.also_from))}", style="dim")
+        orphan = (
+            row.owner is None and row.state is not ShardState.ENDED and any(w.state == "up" for w in snapshot.workers)
+        )
         table.add_row(
             shard,
             Text(row.state, style=_STATES[row.state]),
@@ -96,14 +103,14 @@ def _lag_style(lag_s: float) -> str:
 
 
 def _number(shard_id: str) -> str:
-    """Return a shard's id without the zeros that all of them begin with."""
-    head, dash, number = shard_id.rpartition("-")
-    return f"{head}{dash}{number.lstrip('0') or '0'}" if number.isdigit() else shard_id
+    """Return the number of an id such as ``shardId-000000000012``; another kind of id as it is."""
+    number = shard_id.removeprefix("shardId-")
+    return number.lstrip("0") or "0" if number.isdigit() else shard_id
 
 
 def _workers(snapshot: Snapshot) -> Table:
     table = Table(expand=True, box=None, padding=(0, 1), header_style="bold")
-    for name, right in (("worker", 0), ("process", 1), ("state", 0), ("shards", 1), ("records/s", 1)):
+    for name, right in (("worker", 0), ("pid", 1), ("state", 0), ("shards", 1), ("rec/s", 1)):
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in snapshot.workers:
         state = Text(row.state, style=_WORKERS.get(row.state, "dim"))
@@ -122,7 +129,5 @@ def _workload(snapshot: Snapshot) -> Table:
     return table
 
 
-def _events(snapshot: Snapshot) -> Text:
-    return Text(
-        "\n".join(escape(event) for event in snapshot.events) or "no events yet", overflow="ellipsis", no_wrap=True
-    )
+def _events(events: tuple[str, ...]) -> Text:
+    return Text("\n".join(escape(event) for event in events) or "no events yet", overflow="ellipsis", no_wrap=True)
