@@ -96,6 +96,17 @@ def test_a_partition_key_may_be_none() -> None:
     assert [each.partition_key for each in deaggregate(oracle_encode([Row("k", b"")] * 2), None)] == ["k", "k"]
 
 
+def test_keys_beyond_those_kept_as_text_are_read_again() -> None:
+    """A table of more keys than are kept, short and long ones, gives the right key to each record, and judges it."""
+    keys = [f"k{number}" for number in range(20_000)] + ["x" * 2000, "é" * 700]
+    message = b"".join(map(key, keys)) + b"".join(record(index) for index in range(len(keys)))
+    found = deaggregate(blob(message), "a", hash_range=(0, 2**127 - 1))
+    made = list(found)
+    assert [each.partition_key for each in made] == keys
+    assert [each.misplaced for each in made] == [hash_key(text) >= 2**127 for text in keys]
+    assert found.notes()["misplaced"] == sum(each.misplaced for each in made)
+
+
 def test_iterating_twice_gives_the_same() -> None:
     """The result can be walked again; `len` agrees."""
     found = deaggregate(oracle_encode([Row("a", b"1"), Row("b", b"2")]), "a")
