@@ -161,7 +161,8 @@ def boto3_loop(data_bytes: int) -> float:
             nonlocal seen, size
             for _ in range(pages):
                 answer = client.get_records(ShardIterator="i" * 200, Limit=10_000)
-                for record in iter_deaggregate_records(answer["Records"], "Boto3"):
+                records: Any = iter_deaggregate_records(answer["Records"], "Boto3")
+                for record in records:
                     seen += 1
                     size += len(record["kinesis"]["data"]) + len(record["kinesis"]["partitionKey"])
 

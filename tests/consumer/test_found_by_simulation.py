@@ -6,9 +6,9 @@ import pytest
 
 from shardline.common.hashing import HashRange
 from shardline.common.ports.kinesis import ChildShard
-from shardline.consumer.driver.reader import _believable
 from shardline.consumer.leases.held import HeldState
 from shardline.consumer.leases.row import LeaseRow
+from shardline.consumer.lineage import are_all_children
 
 from tests.consumer.rows import WRITES, Book, at
 
@@ -47,4 +47,4 @@ def test_a_shards_end_is_believed_with_all_its_children_only(
 ) -> None:
     """A child that is missing, or a merged child without its second parent, means that the list is not whole yet."""
     named = [ChildShard(name, parents, HashRange(low, high)) for name, parents, low, high in children]
-    assert _believable(PARENT, named) is believed
+    assert are_all_children(PARENT.shard_id, PARENT.hash_range, named) is believed

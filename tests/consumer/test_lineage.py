@@ -18,6 +18,7 @@ from shardline.consumer.lineage import (
     Start,
     StartPoint,
     application_pin,
+    are_all_children,
     blocking_parents,
     child_leases,
     covers_everything,
@@ -25,6 +26,7 @@ from shardline.consumer.lineage import (
     initial_leases,
     may_clean_up,
     missing_leases,
+    unknown_parents,
 )
 
 from tests.consumer.rows import at, lease
@@ -263,3 +265,53 @@ def test_a_finished_lease_goes_when_nothing_needs_it(
     parents = {"p": None if parent is None else lease("p", checkpoint=parent)}
     assert may_clean_up(lease("0", checkpoint=checkpoint), children, parents) is expected
     assert not may_clean_up(lease("0", checkpoint=SHARD_END), {}, {})
+
+
+def test_a_merges_child_waits_for_the_lease_of_its_other_parent() -> None:
+    """Both parents' leases or neither: a parent without one, while the child has none, is not finished."""
+    child = ChildShard("2", ("0", "1"), FULL_RANGE)
+    assert unknown_parents(child, {"0": lease("0"), "1": None, "2": None}) == ("1",)
+    assert unknown_parents(child, {"0": lease("0"), "1": lease("1"), "2": None}) == ()
+    assert unknown_parents(child, {"0": lease("0"), "1": None, "2": lease("2")}) == ()
+    assert unknown_parents(ChildShard("2", ("0",), FULL_RANGE), {"0": None, "2": None}) == ()
+
+
+def test_a_merges_child_is_no_orphan_while_an_ancestor_is_read() -> None:
+    """Of 0 -> 1, 2 and the merge 1 + 3 -> 4 (3 a child of 2): 4 waits, though its leased parent is finished."""
+    shards = [
+        shard("0"),
+        shard("1", "0", eighths=(0, 4)),
+        shard("2", "0", eighths=(4, 8)),
+        shard("3", "2", eighths=(4, 8)),
+        shard("4", "1", "3", is_open=True),
+    ]
+    rows = [lease("1", checkpoint=SHARD_END), lease("2", checkpoint=at(5))]
+    assert missing(rows, "TRIM_HORIZON", shards) == {}
+    rows = [lease("1", checkpoint=SHARD_END), lease("2", checkpoint=SHARD_END)]
+    assert missing(rows, "TRIM_HORIZON", shards) == {"3": TRIM_HORIZON}
+    rows = [lease("1", checkpoint=SHARD_END), lease("3", checkpoint=SHARD_END)]
+    assert missing(rows, "TRIM_HORIZON", shards) == {"4": TRIM_HORIZON}
+
+
+def test_children_are_believed_when_they_can_be_all() -> None:
+    """One half of a split is not all of it; a merge's child covers more than one parent."""
+    parent = HashRange(0, 7)
+    low, high = ChildShard("1", ("0",), HashRange(0, 3)), ChildShard("2", ("0",), HashRange(4, 7))
+    merged = ChildShard("3", ("0", "9"), HashRange(0, 15))
+    for children in ([low, high], [high, low], [merged]):
+        assert are_all_children("0", parent, children)
+        assert are_all_children("0", None, children)
+    for children in ([], [low], [high], [ChildShard("1", ("9",), parent)], [low, ChildShard("2", (), HashRange(4, 7))]):
+        assert not are_all_children("0", parent, children)
+    assert not are_all_children("0", None, [low])
+
+
+def test_a_missing_half_of_a_split_is_not_found_by_reading_the_parent_again() -> None:
+    """The parent was cleaned up and one child has a lease: only the other child is missing, from its beginning."""
+    shards = [
+        shard("0"),
+        shard("1", "0", eighths=(0, 4), is_open=True),
+        shard("2", "0", eighths=(4, 8), is_open=True),
+    ]
+    for start in ("TRIM_HORIZON", "LATEST", 5.0):
+        assert missing([lease("1", checkpoint=at(5))], start, shards) == {"2": TRIM_HORIZON}

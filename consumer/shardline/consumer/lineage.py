@@ -20,7 +20,7 @@ from shardline.common.records import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZ
 from shardline.consumer.leases.row import LeaseRow, NewLease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from shardline.common.hashing import HashRange, Shard
     from shardline.common.ports.kinesis import ChildShard
@@ -31,6 +31,7 @@ __all__ = [
     "Start",
     "StartPoint",
     "application_pin",
+    "are_all_children",
     "blocking_parents",
     "child_leases",
     "covers_everything",
@@ -38,6 +39,7 @@ __all__ = [
     "initial_leases",
     "may_clean_up",
     "missing_leases",
+    "unknown_parents",
 ]
 
 LATEST_PIN_EARLY_S: Final = 5.0
@@ -137,6 +139,38 @@ def initial_leases(
     return [_lease(shard, start.checkpoint, stream_name, pin) for shard in _in_order(shards)]
 
 
+def are_all_children(shard_id: str, hash_range: HashRange | None, children: Sequence[ChildShard]) -> bool:
+    """Say whether a list of children can be the whole truth about a finished shard.
+
+    Each names the shard as its parent, together they cover its hash keys, and one that reaches beyond them names a
+    second parent. A list that lacks one half of a split would finish the shard and leave that half unread for ever, a
+    merge's child without its other parent would not wait for it (F16, F20).
+    """
+    if not children or not all(shard_id in child.parent_shard_ids for child in children):
+        return False
+    if hash_range is None:
+        return len(children) > 1 or len(children[0].parent_shard_ids) > 1
+    expected = hash_range.start
+    for child in sorted(children, key=lambda child: child.hash_range):
+        start, end = child.hash_range
+        inside = hash_range.start <= start and end <= hash_range.end
+        if start > expected or not (inside or len(child.parent_shard_ids) > 1):
+            return False
+        expected = max(expected, end + 1)
+    return expected > hash_range.end
+
+
+def unknown_parents(child: ChildShard, rows: Mapping[str, LeaseRow | None]) -> tuple[str, ...]:
+    """Return the parents of a merge's child that have no lease while the child has none either.
+
+    Such a parent is not finished: a finished one's lease goes only after the child's lease has been made. Were the
+    child created now, nothing would keep it behind that parent (the KCL's both-or-none rule, `kcl.md` 5.5).
+    """
+    if len(child.parent_shard_ids) < 2 or rows.get(child.shard_id) is not None:  # noqa: PLR2004 - a merge has two.
+        return ()
+    return tuple(parent for parent in child.parent_shard_ids if rows.get(parent) is None)
+
+
 def child_leases(children: Sequence[ChildShard], stream_name: str | None = None) -> list[NewLease]:
     """Return the leases of a finished shard's children: always at TRIM_HORIZON."""
     return [
@@ -190,18 +224,33 @@ class _Walk:
         self.needed[parent] = TRIM_HORIZON if from_horizon else self._start.checkpoint
 
 
-def _orphans(listed: Mapping[str, Shard], rows: Mapping[str, LeaseRow]) -> Iterable[str]:
-    """Yield shards whose leased parents are all finished while they and all their children have no lease.
+def _done(listed: Mapping[str, Shard], rows: Mapping[str, LeaseRow]) -> frozenset[str]:
+    """Return the shards without a lease that were read to their end: a child's lease is only made then."""
+    leased = [shard for shard in listed.values() if shard.shard_id in rows]
+    parents = {parent for shard in leased for parent in shard.parent_shard_ids}
+    return frozenset(parent for parent in parents if parent not in rows)
 
-    The KCL leaves their creation to the parents' shard end, which is over: a row that somebody deleted would stay away.
+
+def _orphans(listed: Mapping[str, Shard], rows: Mapping[str, LeaseRow], done: frozenset[str]) -> Iterator[str]:
+    """Yield shards whose parents are all done while neither they nor a child of theirs has a lease.
+
+    The KCL leaves their creation to the parents' shard end, which is over: a row that somebody deleted would stay away,
+    or come back only by reading the parents again.
     """
-    has_leased_child = {
-        parent for shard in listed.values() if shard.shard_id in rows for parent in shard.parent_shard_ids
-    }
+    found: set[str] = set()
+
+    def is_open(shard_id: str) -> bool:
+        row = rows.get(shard_id)
+        if row is not None or shard_id in found:
+            return row is None or row.checkpoint != SHARD_END
+        shard = listed.get(shard_id)
+        return shard is not None and shard_id not in done and any(map(is_open, shard.parent_shard_ids))
+
     for shard in listed.values():
-        parents = [rows[parent] for parent in shard.parent_shard_ids if parent in rows]
-        finished = bool(parents) and all(parent.checkpoint == SHARD_END for parent in parents)
-        if finished and shard.shard_id not in rows and shard.shard_id not in has_leased_child:
+        parents = shard.parent_shard_ids
+        known = any(parent in rows or parent in done for parent in parents)
+        if known and shard.shard_id not in rows and shard.shard_id not in done and not any(map(is_open, parents)):
+            found.add(shard.shard_id)
             yield shard.shard_id
 
 
@@ -225,12 +274,13 @@ def missing_leases(
     if parents_open:
         return []
     by_shard = {row.shard_id: row for row in rows}
-    walk = _Walk(listed, frozenset(by_shard), start)
+    done = _done(listed, by_shard)
+    walk = _Walk(listed, done.union(by_shard), start)
     for shard in listed.values():
         if shard.is_open and shard.shard_id not in by_shard:
             walk.visit(shard.shard_id)
     needed = dict(walk.needed)
-    needed.update(dict.fromkeys(_orphans(listed, by_shard), TRIM_HORIZON))
+    needed.update(dict.fromkeys(_orphans(listed, by_shard, done), TRIM_HORIZON))
     return [_lease(listed[name], needed[name], stream_name, pin) for name in listed if name in needed]
 
 

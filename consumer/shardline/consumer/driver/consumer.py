@@ -80,10 +80,8 @@ class ShardConsumer:
         if over is None:
             self._shut_down(StopReason.REQUESTED)
             return
-        if not await self._finish_surely(over):
-            self._shut_down(StopReason.REQUESTED)
-            return
-        self._shut_down(StopReason.SHARD_END)
+        finished = await self._finish_surely(over)
+        self._shut_down(StopReason.SHARD_END if finished else StopReason.REQUESTED)
 
     # --- parents -----------------------------------------------------------------------------------------------------
 
@@ -91,10 +89,14 @@ class ShardConsumer:
         while not self._stopping.is_set():
             if not await self._blocking():
                 return True
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._context.config.leases.parent_poll_s):
-                    await self._stopping.wait()
+            await self._pause(self._context.config.leases.parent_poll_s)
         return False
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than until a stop is asked for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _blocking(self) -> bool:
         """Say whether some parent is not finished, or cannot be judged now."""
@@ -188,28 +190,29 @@ class ShardConsumer:
         attempts = 0
         while not self._stopping.is_set():
             try:
-                await self._finish(over)
+                return await self._finish(over)
             except (ServiceError, ProtocolViolation) as error:
                 attempts += 1
                 self._context.report("shard.finish", error, self._row.key)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_FINISH_BACKOFF.delay_s(attempts, self._context.runtime.random)):
-                        await self._stopping.wait()
-            else:
-                return True
+                await self._pause(_FINISH_BACKOFF.delay_s(attempts, self._context.runtime.random))
         return False
 
-    async def _finish(self, over: ShardOver) -> None:
+    async def _finish(self, over: ShardOver) -> bool:
+        """Create what follows and store the end; False if a stop, or the loss of the lease, came first."""
         if over.gone:
             done = self.done or self._row.checkpoint
             self._context.events.emit(
                 PositionTrimmed(lease=self._row.key, checkpoint=str(done), resumed_at="SHARD_END")
             )
-        if any(len(child.parent_shard_ids) > 1 for child in over.children):
-            await self._sync.repair(self._plan)  # A merge: the other parent must have its lease before the child.
+        while await self._sync.merge_waits(self._plan, self._row, over.children):
+            await self._pause(self._context.config.leases.parent_poll_s)
+            if self._stopping.is_set():
+                return False
         children = await self._sync.create_children(self._keeper.lease.row, over.children)
-        if await self._keeper.checkpoint(SHARD_END):
+        stored = await self._keeper.checkpoint(SHARD_END)
+        if stored:
             self._context.events.emit(ShardEnded(lease=self._row.key, children=children))
+        return stored
 
     def _move(self, event: ShardEvent) -> None:
         self._moved(self.life.move(event))

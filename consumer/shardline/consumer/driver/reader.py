@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.common.ports.kinesis import ChildShard
 from shardline.consumer.driver.context import pause
-from shardline.consumer.lineage import covers_everything
+from shardline.consumer.lineage import are_all_children, covers_everything
 from shardline.consumer.retrieval.polling import FetchIterator
 
 if TYPE_CHECKING:
@@ -123,10 +123,11 @@ class Reader:
         return await self._end(page) if page.next_iterator is None else None
 
     async def _end(self, page: GetRecordsPage) -> ShardOver | None:
+        shard_id, hash_range = self._row.shard_id, self._row.hash_range
         children = tuple(page.child_shards)
-        if not _believable(self._row, children):
-            children = _children_of(self._row.shard_id, await self._list())
-        if _believable(self._row, children):
+        if not are_all_children(shard_id, hash_range, children):
+            children = _children_of(shard_id, await self._list())
+        if are_all_children(shard_id, hash_range, children):
             return ShardOver(children)
         self._polling.on_end_refused(self._context.runtime.monotonic())
         return None
@@ -151,26 +152,6 @@ class Reader:
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("stream.list_shards", error, self._row.key)
             return ()
-
-
-def _believable(row: LeaseRow, children: Sequence[ChildShard]) -> bool:
-    """Say whether a list of children can be whole and true.
-
-    Each names this parent, together they cover its hash range, and one that reaches beyond it names a second parent: a
-    page may lack its list, a list of shards the newest ones, a merged child one of its parents (F16, F20).
-    """
-    mine = row.hash_range
-    if not children or any(row.shard_id not in child.parent_shard_ids for child in children):
-        return False
-    if mine is None:
-        return True
-    expected = mine.start
-    for child in sorted(children, key=lambda child: child.hash_range):
-        inside = mine.start <= child.hash_range.start and child.hash_range.end <= mine.end
-        if child.hash_range.start > expected or not (inside or len(child.parent_shard_ids) > 1):
-            return False
-        expected = max(expected, child.hash_range.end + 1)
-    return expected > mine.end
 
 
 def _children_of(shard_id: str, shards: Sequence[Shard]) -> tuple[ChildShard, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import InvalidInput, ShardlineError
 from shardline.consumer.driver.context import attempt
-from shardline.consumer.driver.tables import create_lease, lease_rows, scan_items
+from shardline.consumer.driver.tables import create_lease, lease_rows, read_lease, scan_items
 from shardline.consumer.events import LeasesCreated
 from shardline.consumer.lineage import (
     Start,
@@ -17,6 +17,7 @@ from shardline.consumer.lineage import (
     covers_everything,
     initial_leases,
     missing_leases,
+    unknown_parents,
 )
 
 if TYPE_CHECKING:
@@ -110,6 +111,17 @@ class ShardSync:
             missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)
             if not await self._create(missing, "repair"):
                 return
+
+    async def merge_waits(self, plan: StreamPlan, row: LeaseRow, children: Sequence[ChildShard]) -> bool:
+        """Say whether a child must wait: its other parent, which Kinesis still lists, has no lease yet."""
+        for child in children:
+            names = (child.shard_id, *child.parent_shard_ids)
+            rows = {name: await read_lease(self._context, row.sibling_key(name)) for name in names}
+            unknown = unknown_parents(child, rows)
+            if unknown and {shard.shard_id for shard in await self.list_shards(plan.stream)}.intersection(unknown):
+                await self.repair(plan)
+                return True
+        return False
 
     async def create_children(self, row: LeaseRow, children: Sequence[ChildShard]) -> tuple[str, ...]:
         """Create a finished shard's child leases and note them on its row; returns the children's ids."""

@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from shardline.common.errors import AlreadyExists, Ambiguous, InUse, InvalidInput, ServiceError, ShardlineError
-from shardline.common.ports.lease_store import TableSpec
+from shardline.common.errors import (
+    AlreadyExists,
+    Ambiguous,
+    InUse,
+    InvalidInput,
+    ProtocolViolation,
+    ServiceError,
+    ShardlineError,
+)
+from shardline.common.ports.lease_store import Key, TableSpec
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.events import RowQuarantined
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context
     from shardline.consumer.leases.row import NewLease
 
-__all__ = ["create_lease", "ensure_table", "lease_rows", "scan_items"]
+__all__ = ["create_lease", "ensure_table", "lease_rows", "read_lease", "scan_items"]
 
 _HEALTHY = ("ACTIVE", "UPDATING")
 _POLL_S = 1.0
@@ -120,6 +128,24 @@ def lease_rows(context: Context, items: Sequence[Item]) -> list[LeaseRow]:
         elif row is not None:
             rows.append(row)
     return sorted(rows, key=lambda row: row.key)
+
+
+async def read_lease(context: Context, key: str) -> LeaseRow | None:
+    """Return a lease's row as it stands, None where there is none; repeats what can be repeated.
+
+    Raises `ProtocolViolation` for a row that cannot be understood: nothing may be concluded from it.
+    """
+    timeout_s = context.times.timeout_s
+    item = await attempt(
+        context,
+        "lease.read",
+        lambda: context.store.get(context.table, Key(LEASE_KEY, key), consistent=True, timeout_s=timeout_s),
+        within_s=10 * timeout_s,
+    )
+    row = None if item is None else read_row(item)
+    if isinstance(row, Quarantined):
+        raise ProtocolViolation(f"lease row {key} cannot be understood: {row.reason}")
+    return row
 
 
 async def create_lease(context: Context, lease: NewLease) -> bool:
