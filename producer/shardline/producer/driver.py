@@ -193,8 +193,12 @@ class Engine:
             for lane in (*lanes[self._turn :], *lanes[: self._turn]):
                 self._pump_one(lane, now)
             times = [at for lane in lanes if (at := lane.core.next_wakeup()) is not None]
+            room = any(lane.core.room for lane in lanes)
         for lane in lanes:
+            lane.core.room = False
             lane.tell()
+            if room:
+                lane.on_room()
         self._arm(min(times, default=None), now)
 
     def must_pump(self, core: Pipeline) -> bool:
@@ -351,7 +355,6 @@ class Lane:
             self._barriers = [one for one in self._barriers if one[1] not in passed]
             for future in passed:
                 _settle(future)
-        self.on_room()
 
     def told(self, question: str, error: BaseException | None) -> None:
         """Note that a question about the stream was answered, or failed."""

@@ -117,6 +117,8 @@ class Pipeline:
         self.refusal: InvalidInput | None = None
         """Why nothing may be put: the settings do not fit the stream."""
         self._warned = False
+        self.room = False
+        """Whether memory was given back, or bounds have changed, since the driver looked last."""
         self._need_body()
         self.offer = self.aggregator.offer
         """The hot path: `(key, data)`, see `Aggregator.offer`; None sends the caller to `put`."""
@@ -500,10 +502,11 @@ class Pipeline:
         the stream may grow or we may not ask.
         """
         shards = self.router.keeper.current
-        if not shards:  # A list without an open shard (one is not listed yet) tells nothing of the rate.
+        if shards is None or not shards.complete:
             return
         drained = drained_bytes(self.settings, len(shards))
         wanted = self.settings.buffer_bytes_max
+        self.room = True
         self.share.bytes_max = drained if wanted is None else wanted
         if wanted is None or wanted <= drained or self.refusal is not None:
             return

@@ -317,6 +317,7 @@ class Settler:
             self._resolve(part, outcome, first, () if good else Records(package, first, count))
             first += count
         pipeline.share.release(package.cost, package.count)
+        pipeline.room = True
         if pipeline.settings.ordering is not Ordering.NONE:
             pipeline.go_on(package, now, good=good)
 

@@ -26,6 +26,7 @@ __all__ = ["Inquiry", "MapKeeper", "SummaryKeeper"]
 _REMEMBER_S: Final = 300.0
 """How long the range of a closed shard is kept for late answers (`kpl.md` 10.3, rule 4: some minutes)."""
 _DENIED_AGAIN_S: Final = 300.0
+_INCOMPLETE_AGAIN_S: Final = 1.0
 
 
 class Inquiry:
@@ -85,7 +86,11 @@ class MapKeeper:
     def on_map(self, shards: Iterable[Shard], now: float) -> bool:
         """Take a new map and return whether it differs from the old one."""
         self.inquiry.on_answer(now)
-        fresh = ShardMap(shards)
+        # Pages may repeat a shard while the stream changes.
+        fresh = ShardMap({shard.shard_id: shard for shard in shards}.values())
+        if not fresh.complete:
+            # A listing may lag behind a reshard: what it does not tell is placed by key until it does.
+            self.inquiry.next_at = now + _INCOMPLETE_AGAIN_S
         old = self.current
         if old is not None and [(s.shard_id, s.hash_range) for s in old.shards] == [
             (s.shard_id, s.hash_range) for s in fresh.shards
