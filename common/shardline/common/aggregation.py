@@ -105,6 +105,7 @@ class AggregateBuilder:
         "_key_indexes",
         "_keys",
         "_sizes",
+        "_special",
         "_tags",
         "datas",
     )
@@ -129,9 +130,20 @@ class AggregateBuilder:
         self._hash_indexes: list[int] | None = None  # From the first explicit hash key on; -1 for none.
         self._headers: list[Mapping[str, str] | None] | None = None  # From the first headers on,
         self._tags: list[bytes] = []  # and the same as fields of the record.
+        self._special = False  # Whether any record has a hash key or headers.
 
     def __len__(self) -> int:
         return len(self.datas)
+
+    def bound(self, bytes_max: int, count_max: int) -> None:
+        """Change the bounds for what is added from now on; what is in it stays, even if it lies beyond them."""
+        self._body_max = bytes_max - OVERHEAD_BYTES
+        self._count_max = count_max
+
+    @property
+    def keys(self) -> int:
+        """How many different partition keys the records have."""
+        return len(self._keys)
 
     @property
     def size(self) -> int:
@@ -159,7 +171,7 @@ class AggregateBuilder:
         decimal text. Raises `InvalidInput`, changing nothing, for a key of 0 or more than 256 characters or with
         surrogates, a hash key or headers that the format cannot carry.
         """
-        if explicit_hash_key is not None or headers or self._hash_indexes is not None or self._headers is not None:
+        if explicit_hash_key is not None or headers or self._special:
             return self._try_append_special(partition_key, data, explicit_hash_key, headers)
         index = self._keys.get(partition_key)
         added = 0
@@ -195,6 +207,7 @@ class AggregateBuilder:
         if (body > self._body_max or len(self.datas) >= self._count_max) and self.datas:
             return False
         before = len(self.datas)
+        self._special = True
         self._body = body
         self._key_indexes.append(self._keys.setdefault(partition_key, len(self._keys)))
         self.datas.append(data)

@@ -9,7 +9,7 @@ an aggregate holds what the budget granted, never more; without a map only recor
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from shardline.common.aggregation import AggregateBuilder
 from shardline.producer.accept import accepted_again
@@ -17,7 +17,7 @@ from shardline.producer.budget import KEY_OVERHEAD_BYTES, PACKAGE_OVERHEAD_BYTES
 from shardline.producer.package import Package
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
     from shardline.common.hashing import HashRange
     from shardline.producer.accept import Accepted
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Aggregator", "Buffer", "Group", "Place", "record_cost"]
 
 _ROUTES_MAX: Final = 100_000
-_GRANT_BYTES: Final = 16 * 1024
+_GRANT_RECORDS: Final = 16
 _WIRE_BYTES_MAX: Final = 128
 """What the format adds to a record's data and key at most, explicit hash key included, headers aside."""
 _SEAL_PART: Final = 0.8
@@ -58,19 +58,47 @@ class Place:
         return f"Place({self.shard_id})"
 
 
+class _Append(Protocol):
+    """`AggregateBuilder.try_append`."""
+
+    def __call__(
+        self,
+        partition_key: str | None,
+        data: bytes,
+        explicit_hash_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Add a record, or say that it does not fit."""
+        ...
+
+
+def _closed(
+    partition_key: str | None,
+    data: bytes,
+    explicit_hash_key: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> bool:
+    """Take nothing: the buffer has no open aggregate."""
+    del partition_key, data, explicit_hash_key, headers
+    return False
+
+
+_EMPTY: Final = AggregateBuilder()
+
+
 class Buffer:
     """One open aggregate; it outlives its aggregates, so that routes to it stay good."""
 
-    __slots__ = ("append", "builder", "delivery", "number", "opened_at", "place", "reserved", "room")
+    __slots__ = ("append", "builder", "delivery", "number", "opened_at", "place", "reserved", "usual")
 
-    def __init__(self, place: Place, builder: AggregateBuilder) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self.builder = builder
-        self.append = builder.try_append
+        self.builder = _EMPTY
+        self.append: _Append = _closed
         self.delivery: Delivery | None = None
         self.reserved = 0
-        self.room = -1
-        """Accounted bytes that may be added before the budget is asked again; -1 while nothing is open."""
+        self.usual = 0
+        """How many records an aggregate here is likely to hold: what is asked of the budget at once."""
         self.number = 0
         self.opened_at = 0.0
 
@@ -110,7 +138,7 @@ class Aggregator:
         "_new_delivery",
         "_opened",
         "_rank",
-        "_routes",
+        "_received",
         "_settings",
         "_share",
         "buffers",
@@ -118,6 +146,7 @@ class Aggregator:
         "hold_until",
         "keep_keys",
         "linger_s",
+        "routes",
         "sealed",
     )
 
@@ -126,10 +155,11 @@ class Aggregator:
         self._share = share
         self._new_delivery = new_delivery
         self._count_max = settings.aggregate_count_max or 2**32 - 1
-        self._routes: dict[str, tuple[Buffer, int]] = {}
+        self.routes: dict[str, Buffer] = {}
         self._deadlines: deque[tuple[float, Buffer, int]] = deque()
         self._opened = 0
         self._rank = 0
+        self._received = 0
         self.bytes_max = settings.aggregate_bytes_max
         self.linger_s = settings.linger_s
         self.buffers: dict[Hashable, Buffer] = {}
@@ -144,26 +174,28 @@ class Aggregator:
     def offer(self, key: str, data: bytes) -> Delivery | None:
         """Add a record to its key's open aggregate, or return None, nothing changed: then `put` it with all checks."""
         try:
-            buffer, cost = self._routes[key]
+            buffer = self.routes[key]
         except (KeyError, TypeError):
             return None
-        if type(data) is not bytes:
-            return None
-        room = buffer.room - len(data) - cost
-        if room < 0 or not buffer.append(key, data):
-            return None
-        buffer.room = room
-        return buffer.delivery
+        # False beyond what the budget granted, and for an aggregate that nobody opened.
+        if type(data) is bytes and buffer.append(key, data):
+            return buffer.delivery
+        return None
 
-    def remember_route(self, key: str, key_bytes: int, buffer: Buffer) -> None:
+    def offer_at(self, key: str, data: bytes) -> tuple[Delivery, int] | None:
+        """Do as `offer`; return the record's index in the delivery as well."""
+        delivery = self.offer(key, data)
+        return None if delivery is None else (delivery, len(self.routes[key].builder.datas) - 1)
+
+    def remember_route(self, key: str, buffer: Buffer) -> None:
         """Let `offer` find the buffer for `key` from now on."""
-        if len(self._routes) >= _ROUTES_MAX:
-            self._routes.clear()
-        self._routes[key] = (buffer, key_bytes + KEY_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES)
+        if len(self.routes) >= _ROUTES_MAX:
+            self.routes.clear()
+        self.routes[key] = buffer
 
     def forget_routes(self) -> None:
         """Send every record through `put` until its route is remembered anew."""
-        self._routes.clear()
+        self.routes.clear()
 
     # ---- once per aggregate, and for records with anything unusual --------------------------------------------------
 
@@ -178,26 +210,22 @@ class Aggregator:
         """
         buffer = self.buffers.get(place.buffer_id)
         if buffer is None:
-            buffer = self.buffers[place.buffer_id] = Buffer(place, AggregateBuilder(self.bytes_max, self._count_max))
-        cost = record_cost(record)
+            buffer = self.buffers[place.buffer_id] = Buffer(place)
         index = len(buffer)
-        if index and not self._reserve(buffer, cost):
-            return None
-        if index and buffer.append(record.partition_key, record.data, record.explicit_hash_key, record.headers):
-            buffer.room -= cost
+        if index and self._append(buffer, record):
             return buffer, index
+        if index and self._fits(buffer, record):
+            # It was the grant that was full, not the aggregate.
+            return (buffer, index) if self._grant(buffer, record) and self._append(buffer, record) else None
         self.seal(buffer, now)
-        if not self._open(buffer, cost, now):
-            return None
-        buffer.append(record.partition_key, record.data, record.explicit_hash_key, record.headers)
-        buffer.room -= cost
-        return buffer, 0
+        return (buffer, 0) if self._open(buffer, record, now) else None
 
     def alone(self, record: Accepted, place: Place, now: float) -> tuple[Delivery, Package] | None:
         """Make a package of one record at once, or return None where there is no room."""
         if not self._share.try_take(record_cost(record) + PACKAGE_OVERHEAD_BYTES, 1):
             return None
         delivery = self._new_delivery(now)
+        self._received += 1
         part = delivery.new_part(range(1))
         (package,) = self.pack([Group(part, [record])], place, now, now)
         self._share.release(record_cost(record) + PACKAGE_OVERHEAD_BYTES, 1)
@@ -235,6 +263,7 @@ class Aggregator:
         package = self._package(buffer.builder, [part], buffer.place, buffer.opened_at, now)
         self._share.release(buffer.reserved - package.cost)
         self._share.records += count
+        self._received += count
         self.sealed.append(package)
         self._reset(buffer)
         if buffer.place.uniform:
@@ -273,32 +302,33 @@ class Aggregator:
         self._reset(buffer)
         return group
 
+    def take_received(self) -> int:
+        """Return how many records came in (and were sealed) since the last call."""
+        received, self._received = self._received, 0
+        return received
+
     def open_records(self) -> int:
         """Return how many records are in open aggregates."""
         return sum(map(len, self.buffers.values()))
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
-    def _reserve(self, buffer: Buffer, cost: int) -> bool:
-        """Make room for `cost` in an open buffer, a good deal at once where the budget has it."""
-        if buffer.room >= cost:
-            return True
-        for grant in (max(cost, _GRANT_BYTES), cost):
-            if self._share.try_take(grant):
-                buffer.reserved += grant
-                buffer.room += grant
-                return True
-        return False
+    @staticmethod
+    def _append(buffer: Buffer, record: Accepted) -> bool:
+        return buffer.append(record.partition_key, record.data, record.explicit_hash_key, record.headers)
 
-    def _open(self, buffer: Buffer, cost: int, now: float) -> bool:
-        if not self._share.try_take(PACKAGE_OVERHEAD_BYTES):
+    def _fits(self, buffer: Buffer, record: Accepted) -> bool:
+        """Say whether the record fits the open aggregate, whatever was granted."""
+        wanted = (record.partition_key, record.data, record.explicit_hash_key, record.headers)
+        return len(buffer) < self._count_max and buffer.builder.size_with(*wanted) <= self.bytes_max
+
+    def _open(self, buffer: Buffer, record: Accepted, now: float) -> bool:
+        """Begin an aggregate with its first record, if the budget has room for it."""
+        buffer.builder = AggregateBuilder(self.bytes_max, self._count_max)
+        if not self._grant(buffer, record):
             return False
-        buffer.room = 0
-        if not self._reserve(buffer, cost):
-            self._share.release(PACKAGE_OVERHEAD_BYTES)
-            buffer.room = -1
-            return False
-        buffer.reserved += PACKAGE_OVERHEAD_BYTES
+        buffer.append = buffer.builder.try_append
+        self._append(buffer, record)
         self._opened += 1
         buffer.number = self._opened
         buffer.opened_at = now
@@ -306,11 +336,31 @@ class Aggregator:
         self._deadlines.append((max(now + self.linger_s * _SEAL_PART, self.hold_until), buffer, self._opened))
         return True
 
+    def _grant(self, buffer: Buffer, record: Accepted) -> bool:
+        """Ask the budget for room for `record` and more: what the last aggregate took, some records, or just the one.
+
+        Bytes and number of the records that may be added then are bounded, so that what is held never passes what was
+        granted, however small the records are.
+        """
+        builder = buffer.builder
+        count, size = len(builder), builder.size
+        held = PACKAGE_OVERHEAD_BYTES + size + RECORD_OVERHEAD_BYTES * count + KEY_OVERHEAD_BYTES * builder.keys
+        for more in (max(buffer.usual - count, _GRANT_RECORDS, count), _GRANT_RECORDS, 1):
+            bytes_max = (max(record.size, size // (count or 1)) + _WIRE_BYTES_MAX) * more
+            bytes_max = min(bytes_max, max(self.bytes_max - size, record.size + _WIRE_BYTES_MAX))
+            granted = held + bytes_max + more * (RECORD_OVERHEAD_BYTES + KEY_OVERHEAD_BYTES)
+            if self._share.try_take(max(0, granted - buffer.reserved)):
+                buffer.reserved = max(granted, buffer.reserved)
+                builder.bound(min(self.bytes_max, size + bytes_max), min(self._count_max, count + more))
+                return True
+        return False
+
     def _reset(self, buffer: Buffer) -> None:
-        buffer.builder.clear()
+        buffer.usual = len(buffer) + len(buffer) // 8
+        buffer.builder = _EMPTY
+        buffer.append = _closed
         buffer.delivery = None
         buffer.reserved = 0
-        buffer.room = -1
         buffer.number = 0
 
     def _chunks(self, groups: list[Group], count_max: int) -> list[_Chunk]:

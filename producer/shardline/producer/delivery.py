@@ -45,7 +45,8 @@ class Part:
         """Return the outcome of the record at `place` of this part."""
         outcome = self.outcome
         if isinstance(outcome, Delivered):
-            return outcome._replace(sub_sequence_number=self.first + place)
+            shard_id, sequence_number, _, attempts, misplaced = outcome
+            return Delivered(shard_id, sequence_number, self.first + place, attempts, misplaced)
         return outcome
 
     def cut(self, pieces: Sequence[tuple[Sequence[int], HashRange | None]]) -> list[Part]:

@@ -109,11 +109,12 @@ class RecordDelivery:
         return self.delivery.result_at(self.index)
 
     def __await__(self) -> Generator[Any, None, Delivered]:
-        return self._result().__await__()
-
-    async def _result(self) -> Delivered:
-        await self.delivery.wait()
-        return self.delivery.checked_at(self.index)
+        delivery = self.delivery
+        if delivery.done:
+            delivery.observed = True
+        else:
+            yield from delivery.wait().__await__()
+        return delivery.checked_at(self.index)
 
     def __repr__(self) -> str:
         return f"RecordDelivery({self.outcome!r})"

@@ -120,8 +120,6 @@ class Pipeline:
         self.room = False
         """Whether memory was given back, or bounds have changed, since the driver looked last."""
         self._need_body()
-        self.offer = self.aggregator.offer
-        """The hot path: `(key, data)`, see `Aggregator.offer`; None sends the caller to `put`."""
 
     # ---- putting ----------------------------------------------------------------------------------------------------
 
@@ -191,7 +189,7 @@ class Pipeline:
         simple = record.explicit_hash_key is None and record.headers is None and place.shard_id is not None
         if simple and self.settings.ordering is Ordering.NONE and records_max is None:
             assert record.partition_key is not None
-            self.aggregator.remember_route(record.partition_key, record.key_bytes, buffer)
+            self.aggregator.remember_route(record.partition_key, buffer)
         assert buffer.delivery is not None
         return buffer.delivery, index
 

@@ -14,7 +14,7 @@ from shardline.common.deaggregation import NO_HEADERS, UserRecord
 from shardline.common.limits import RECORD_BYTES_MAX_DEFAULT
 from shardline.producer.aggregator import record_cost
 from shardline.producer.config import Consumers, Ordering
-from shardline.producer.events import Failed, Misplaced, RequestDone, RequestFailed
+from shardline.producer.events import Failed, Misplaced, Received, RequestDone, RequestFailed
 from shardline.producer.outcome import (
     Delivered,
     FaultKind,
@@ -98,6 +98,9 @@ class Settler:
             stats.kinesis_records += 1
             stats.kinesis_retries += package.attempts > 1
         self._in_flight[request_id] = _Request(packages, body, now)
+        received = self._pipeline.aggregator.take_received()
+        if received:
+            self._pipeline.events.append(Received(stream=self._pipeline.stream, user_records=received))
 
     def on_answer(self, request_id: int, outcomes: Sequence[PutOutcome], now: float) -> None:
         """Judge each entry of an answered request."""
@@ -121,6 +124,7 @@ class Settler:
                 failed=tallies.failed,
                 shards=tallies.shards(),
                 pending_records=pipeline.pending_records,
+                oldest_age_s=now - (pipeline.oldest_at() or now),
             )
         )
 
