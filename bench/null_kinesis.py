@@ -1,9 +1,9 @@
-"""The local endpoint in its null mode, over TLS, in a process of its own: stores nothing, answers with the owning shard."""
+"""The local endpoint in null mode, over TLS, in a process of its own: stores nothing, answers with the owning shard."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import multiprocessing
 import ssl
@@ -40,15 +40,15 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     """Write a certificate for 127.0.0.1, good for a day, and its key; return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shardline bench")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
@@ -56,9 +56,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     crt, pem = folder / "null.crt", folder / "null.key"
     crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return crt, pem
 

@@ -12,6 +12,7 @@ import pytest
 from shardline.local.sim.network import Faults, Service
 from shardline.producer.config import Consumers, OnGap, Ordering, ProducerSettings, StreamSettings
 from shardline.producer.outcome import Delivered, NotWritten, Unknown
+
 from tests.producer.producer_world import World
 
 if TYPE_CHECKING:
@@ -105,15 +106,14 @@ def live(seed: int, **more: object) -> Run:
     async def main() -> None:
         producer = world.producer(settings, ProducerSettings(memory_bytes_max=32 * MIB), close_timeout_s=300)
         stop = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            async with producer:
-                world.network.set_faults(Service.KINESIS, random_faults(random))
-                group.create_task(reshard(world, random, stop))
-                await load(run, producer, random, 400, random.choice((1, 5, 40)))
-                await asyncio.sleep(random.random() * 3)
-                world.network.heal()
-                stop.set()
-                await producer.flush()
+        async with asyncio.TaskGroup() as group, producer:
+            world.network.set_faults(Service.KINESIS, random_faults(random))
+            group.create_task(reshard(world, random, stop))
+            await load(run, producer, random, 400, random.choice((1, 5, 40)))
+            await asyncio.sleep(random.random() * 3)
+            world.network.heal()
+            stop.set()
+            await producer.flush()
         await asyncio.sleep(60)  # Late requests land.
 
     world.run(main)

@@ -342,7 +342,8 @@ class Lane:
         """Hand out what the core has decided: events, finished deliveries, passed barriers, room."""
         core, engine = self.core, self.engine
         if core.events:
-            events, core.events = core.events, []
+            with engine.lock:
+                events, core.events = core.events, []
             for event in events:
                 engine.events.emit(event)
         if core.done:

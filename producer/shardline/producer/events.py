@@ -171,9 +171,7 @@ class Misplaced(_OfStream):
 
     def measurements(self) -> Iterator[Measurement]:
         """Yield one misplaced aggregate."""
-        yield Measurement.of(
-            Kpl.AGGREGATES_MISPLACED, 1, (("StreamName", self.stream), ("ShardId", self.actual_shard))
-        )
+        yield Measurement.of(Kpl.AGGREGATES_MISPLACED, 1, (("StreamName", self.stream), ("ShardId", self.actual_shard)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,13 +14,15 @@ from shardline.producer.stream import StreamProducer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+    from contextlib import AbstractContextManager
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
     from shardline.common.events import Events
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
-    from shardline.producer.driver import AwaitableDelivery, RecordDelivery
+    from shardline.producer.delivery import Delivery
+    from shardline.producer.driver import AwaitableDelivery, Lane, RecordDelivery
     from shardline.producer.outcome import Delivered, Outcome
     from shardline.producer.settling import Stats
 
@@ -66,22 +68,40 @@ class Producer:
             from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection is given.
 
             services = Connection()
-        self._engine = Engine(services, producer_settings or ProducerSettings(), events=events, runtime=runtime)
+        self.engine = Engine(services, producer_settings or ProducerSettings(), events=events, runtime=runtime)
         self._close_timeout_s = close_timeout_s
         self._streams: dict[Stream, StreamProducer] = {}
         self._only: StreamProducer | None = None
 
-    async def __aenter__(self) -> Self:
-        await self._engine.open()
+    def bind(self, lock: AbstractContextManager[Any], delivery: Callable[[int, float], Delivery]) -> None:
+        """Have the engine use a lock and make another kind of delivery; for the blocking producer, before `open`."""
+        self.engine.lock, self.engine.new_delivery = lock, delivery
+
+    async def open(self) -> Lane | None:
+        """Open the connection and, in the short form, the stream; raises what its being asked about raises."""
+        await self.engine.open()
         try:
-            if self._stream is not None:
-                self._only = self.stream(self._stream, self._settings)
-                await self._only.ready()
-                # The short form costs no call more than the long one.
-                self.put = self._only.put  # type: ignore[method-assign]  # See above.
+            if self._stream is None:
+                return None
+            lane = self.lane(self._stream, self._settings)
+            await lane.ready()
         except BaseException:
             await self._leave(drain=False)
             raise
+        return lane
+
+    def lane(self, stream: str | Stream, settings: StreamSettings | None = None) -> Lane:
+        """Return what the engine keeps of a stream, opened if need be."""
+        if self.engine.loop is None:
+            raise Closed("the producer is not open: use it as a context manager")
+        return self.engine.lane(Stream.of(stream), settings if settings is not None else self._settings)
+
+    async def __aenter__(self) -> Self:
+        lane = await self.open()
+        if lane is not None:
+            self._only = self._of(lane)
+            # The short form costs no call more than the long one.
+            self.put = self._only.put  # type: ignore[method-assign]  # Same signature.
         return self
 
     async def __aexit__(
@@ -101,13 +121,12 @@ class Producer:
 
     def stream(self, stream: str | Stream, settings: StreamSettings | None = None) -> StreamProducer:
         """Return the producer of one stream; the first call for a stream opens it, at once and without waiting."""
-        if self._engine.loop is None:
-            raise Closed("the producer is not open: use it as `async with Producer(...) as producer`")
-        identity = Stream.of(stream)
-        lane = self._engine.lane(identity, settings if settings is not None else self._settings)
-        if identity not in self._streams:
-            self._streams[identity] = StreamProducer(lane)
-        return self._streams[identity]
+        return self._of(self.lane(stream, settings))
+
+    def _of(self, lane: Lane) -> StreamProducer:
+        if lane.stream not in self._streams:
+            self._streams[lane.stream] = StreamProducer(lane)
+        return self._streams[lane.stream]
 
     async def put(
         self,
@@ -167,7 +186,7 @@ class Producer:
 
     async def flush(self, timeout_s: float | None = None) -> FlushReport:
         """Send everything accepted before this call on all streams, wait for it, and report."""
-        lanes = self._engine.lanes
+        lanes = self.engine.lanes
         return _sum(await asyncio.gather(*(lane.flush(timeout_s) for lane in lanes)))
 
     def release(self, partition_key: str, explicit_hash_key: int | str | None = None) -> None:
@@ -176,12 +195,12 @@ class Producer:
 
     def stats(self) -> dict[str, Stats]:
         """Return each stream's counters since the start, by its name."""
-        return {lane.stream.name: lane.core.stats for lane in self._engine.lanes}
+        return {lane.stream.name: lane.core.stats for lane in self.engine.lanes}
 
     @property
     def pending_records(self) -> int:
         """Records accepted on all streams and not resolved."""
-        return sum(lane.core.pending_records for lane in self._engine.lanes)
+        return sum(lane.core.pending_records for lane in self.engine.lanes)
 
     @property
     def oldest_record_age_s(self) -> float:
@@ -189,7 +208,7 @@ class Producer:
         return max((one.oldest_record_age_s for one in self._streams.values()), default=0.0)
 
     def __repr__(self) -> str:
-        return f"Producer({len(self._engine.lanes)} streams, {self._engine.budget!r})"
+        return f"Producer({len(self.engine.lanes)} streams, {self.engine.budget!r})"
 
     @property
     def _one(self) -> StreamProducer:
@@ -199,7 +218,7 @@ class Producer:
 
     async def _leave(self, *, drain: bool) -> FlushReport:
         """Drain, give up the rest, close the connection; without draining at once."""
-        engine = self._engine
+        engine = self.engine
         reports: list[FlushReport] = []
         if drain:
             reports += await asyncio.gather(*(lane.flush(self._close_timeout_s, closing=True) for lane in engine.lanes))

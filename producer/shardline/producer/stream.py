@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from threading import get_ident
 from collections.abc import AsyncIterable
+from threading import get_ident
 from typing import TYPE_CHECKING, Final, cast
 
 from shardline.common.errors import BufferFull, Closed
@@ -58,12 +58,7 @@ class StreamProducer:
         Waits only while the buffer is full (and now and then lets the loop run once). `callback` is called with the
         record's own outcome. Cancelling a waiting `put` accepts nothing.
         """
-        if (
-            explicit_hash_key is None
-            and headers is None
-            and callback is None
-            and get_ident() == self._fast_thread
-        ):
+        if explicit_hash_key is None and headers is None and callback is None and get_ident() == self._fast_thread:
             # `Aggregator.offer`, written out: a call costs a twentieth of a record.
             try:
                 buffer = self._routes[partition_key]  # type: ignore[index]  # No route leads from None, nor from a list.
