@@ -40,7 +40,7 @@ def test_a_list_without_an_open_shard_does_not_close_the_buffer() -> None:
 
     async def main(_: object) -> None:
         async with world.producer(StreamSettings(linger_s=0.1)) as producer:
-            pipeline = producer._engine.lanes[0].core
+            pipeline = producer.engine.lanes[0].core
             pipeline.on_map([], world.sim.runtime.monotonic())
             await (await producer.put(b"x", "key"))
 
