@@ -4,6 +4,9 @@ Pure: time is an argument and chance a `Random` given at construction, so the sa
 Rules are asked in order; the first that still has something to do takes the request.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (a JSON file of rules, unknown until it is checked)
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
@@ -165,7 +168,7 @@ class FaultPlan:
     """The rules in force; `random` decides where a rule has a probability."""
 
     random: Random
-    _live: list[_Live] = field(default_factory=list)
+    _live: list[_Live] = field(default_factory=list[_Live])
 
     def __bool__(self) -> bool:
         """Say whether there is any rule."""

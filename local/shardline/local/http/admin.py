@@ -4,6 +4,9 @@ GET health, which tells the CPU seconds of the process too; GET, PUT options and
 changed); GET, PUT, POST, DELETE faults; POST streams/NAME/scale {"shards": N}; POST reset.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (what a client sent, unknown until it is checked)
+
 from __future__ import annotations
 
 import json

@@ -9,7 +9,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import InvalidInput
@@ -213,7 +213,8 @@ async def serve(endpoint: LocalEndpoint, announce: Callable[[str], None]) -> Non
 def load_faults(path: str) -> list[FaultRule]:
     """Return the rules of a JSON file (one object or a list of them); raises `InvalidInput` that names the fault."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content: object = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInput("faults", "a readable JSON file", str(error)) from error
-    return [FaultRule.from_json(one) for one in (content if isinstance(content, list) else [content])]
+    rules = cast("list[object]", content) if isinstance(content, list) else [content]
+    return [FaultRule.from_json(one) for one in rules]

@@ -5,6 +5,9 @@ exercised (`endpoints.md` 9a). Stale answers are those of whole past moments, ke
 quarter second; only plain scans and index queries can be stale (no filter, no projection).
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (JSON as moto gives it)
+
 from __future__ import annotations
 
 import json
