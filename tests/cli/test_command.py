@@ -178,6 +178,22 @@ def test_start_up_imports_no_more_than_it_needs(arguments: list[str]) -> None:
     assert loaded & heavy == set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "module", "extra"),
+    [(["--help"], "typer", "cli"), (["local"], "moto", "local"), (["demo"], "aiobotocore", "all")],
+)
+def test_a_missing_extra_says_what_to_install(arguments: list[str], module: str, extra: str) -> None:
+    """Where libraries are absent, one line names the pip install that brings them."""
+    code = (
+        f"import sys\nsys.modules[{module!r}] = None\nfrom shardline.cli.__main__ import main\n"
+        f"sys.exit(main({arguments!r}))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert run.returncode == 2
+    assert run.stderr.endswith(f"pip install 'shardline[{extra}]'\n")
+    assert run.stderr.count("\n") == 1
+
+
 def test_a_closed_pipe_ends_quietly() -> None:
     """A reader that goes away is no error to report: exit status 141, nothing on standard error."""
     reader, writer = os.pipe()

@@ -18,13 +18,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-import typer
-
 from shardline.cli.text import escape
 from shardline.common.errors import CredentialsRefused, InvalidInput, MissingExtra, ShardlineError, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import typer
 
 __all__ = ["main"]
 
@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    try:
+        import typer
+    except ModuleNotFoundError:
+        return _refuse(str(MissingExtra("The shardline command", "cli")), _BAD_INPUT)
     from shardline.cli.app import app
 
     command = typer.main.get_command(app)

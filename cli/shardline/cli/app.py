@@ -5,11 +5,13 @@ Numbers are taken as text and checked by `shardline.cli.input`, whose refusals n
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from shardline.cli.input import PORT, stream_spec, whole_number
+from shardline.common.errors import MissingExtra
 
 __all__ = ["app"]
 
@@ -24,6 +26,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _require(part: str, extra: str, *modules: str) -> None:
+    """Raise `MissingExtra` unless all `modules` are installed; imports none of them."""
+    if any(find_spec(module) is None for module in modules):
+        raise MissingExtra(part, extra)
 
 
 def _version(asked: bool) -> None:  # noqa: FBT001 - typer's callback takes the flag's value.
@@ -68,6 +76,7 @@ def local(
     """
     number = whole_number("--port", port, *PORT)
     streams = [stream_spec("--stream", one) for one in stream or []]
+    _require("shardline local", "local", "moto", "cbor2", "pybase64")
     from shardline.cli.local import run
 
     return run(number, streams, null=null, limits=limits, faults=faults, tls=tls)
@@ -117,6 +126,7 @@ def demo(
         as_json=json,
         out=out,
     )
+    _require("shardline demo", "all", "rich", "moto", "aiobotocore", "cbor2", "pybase64", "structlog")
     from shardline.cli.demo.run import run
 
     return run(settings)
