@@ -29,7 +29,7 @@ from tests.consumer.rows import golden_items
 from tests.consumer.world import QUICK, World
 
 if TYPE_CHECKING:
-    from shardline.common.ports.lease_store import Item
+    from shardline.common.ports.lease_store import Item, Value
 
 
 def items(world: World, table: str = "app") -> dict[str, Item]:
@@ -318,5 +318,42 @@ def test_a_worker_that_leaves_takes_its_row_along() -> None:
         assert "w1" not in items(world)
         await world.stop()
         assert {name for name in items(world) if not name.startswith("shardId")} == {"Migration3.0"}
+
+    run(main, until=600)
+
+
+def test_a_completed_table_migration_is_followed() -> None:
+    """When a Java leader completes the move to one table, the lock, the reports and the version move with it."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        tables = world.services.tables
+        for name, key in (("app-CoordinatorState", "key"), ("app-WorkerMetricStats", "wid")):
+            tables.create_table(TableSpec(name=name, key_attribute=key), world.wall())
+        (version,) = golden_items("leases-kcl34.json", "s34-CoordinatorState")
+        tables.write(Put("app-CoordinatorState", version), world.wall())
+        leases = replace(QUICK, version_poll_s=5.0)
+        world.start("w0", leases=leases)
+        world.start("w1", leases=leases)
+        await world.load(20)
+        moved = {name: value for name, value in version.items() if name != "key"}
+        tables.write(
+            Put("app", {**moved, "leaseKey": "Migration3.0", "entityType": "CLIENT_VERSION_MIGRATION"}), world.wall()
+        )
+        complete: dict[str, Value] = {
+            "tm": "TABLE_MIGRATION_STATUS_COMPLETE",
+            "mb": "java",
+            "mts": 1,
+            "entityType": "TABLE_MIGRATION",
+        }
+        tables.write(Put("app-CoordinatorState", {**complete, "key": "TableMigration3.5"}), world.wall())
+        await world.load(40)
+        assert {"Leader", "w0", "w1", "Migration3.0"} <= set(items(world))
+        assert "Leader" not in items(world, "app-CoordinatorState")
+        assert len(world.named(FleetVersionChanged)) == 2
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder) == ([], [])
 
     run(main, until=600)

@@ -72,7 +72,8 @@ class LeaseConfig:
     A worker's fail-over time must equal its fleet's, Java workers included: the leader judges everybody by its own.
     `fleet` is the operator's word on what else may run on the lease table; `auto` looks, and refuses where it cannot
     tell. `report_s`, `leader_lease_s` and `leader_heartbeat_s` are the KCL's worker metrics period, lock duration and
-    heartbeat. The two tables exist only beside workers of KCL 3.0 to 3.4 (None: the KCL's names).
+    heartbeat; `cpu_metrics` adds the processor load to the report (without it a worker is weighed by throughput, as a
+    Java worker outside EC2 and ECS is). The two tables exist only beside workers of KCL 3.0 to 3.4 (None: their names).
     """
 
     failover_s: float = 10.0
@@ -90,6 +91,7 @@ class LeaseConfig:
     strategy: Strategy = Strategy.WORKER_UTILIZATION_AWARE
     balance_every_runs: int = 3
     report_s: float = 30.0
+    cpu_metrics: bool = False
     version_poll_s: float = 60.0
     leader_lease_s: float = 120.0
     leader_heartbeat_s: float = 30.0

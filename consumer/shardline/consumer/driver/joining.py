@@ -18,6 +18,7 @@ from shardline.consumer.fleet.startup import (
     TABLE_MIGRATION_KEY,
     ClientVersion,
     Evidence,
+    Fleet,
     Place,
     Plan,
     claim_version,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context
     from shardline.consumer.leases.row import LeaseRow
 
-__all__ = ["OWNER_INDEX", "ensure_index", "join", "read_version"]
+__all__ = ["OWNER_INDEX", "ensure_index", "join", "rejoin"]
 
 OWNER_INDEX: Final = IndexSpec("LeaseOwnerToLeaseKeyIndex", "leaseOwner", LEASE_KEY)
 _CONTROL_S: Final = 10.0
@@ -58,10 +59,16 @@ async def join(context: Context, rows: Sequence[LeaseRow]) -> Plan:
     )
     if result.applied:
         return plan
-    return replace(plan, version=await read_version(context, plan.coordinator) or plan.version)
+    return replace(plan, version=await _read_version(context, plan.coordinator) or plan.version)
 
 
-async def read_version(context: Context, place: Place) -> ClientVersion | None:
+async def rejoin(context: Context, plan: Plan) -> Plan:
+    """Return the plan as the tables say it now: version rolled back or forward, tables migrated by a Java leader."""
+    found = decide(await _evidence(context, ()), Fleet.KCL2 if plan.version is ClientVersion.INIT else Fleet.KCL3)
+    return replace(found, writes_version=False)
+
+
+async def _read_version(context: Context, place: Place) -> ClientVersion | None:
     """Return the fleet's client version as stored, None where there is none."""
     return parse_client_version(await _get(context, place.table, place.key_attribute, CLIENT_VERSION_KEY))
 

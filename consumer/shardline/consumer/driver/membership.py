@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.consumer.driver.cleaning import Cleaner
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.discovery import Discovery
-from shardline.consumer.driver.joining import ensure_index, read_version
+from shardline.consumer.driver.joining import ensure_index, rejoin
 from shardline.consumer.driver.leading import LockKeeper
 from shardline.consumer.driver.reporting import Reporter
 from shardline.consumer.driver.taking import TakingLoop
@@ -39,6 +38,7 @@ class Membership:
         self.plan = plan
         self._reporter = Reporter(context, plan.metrics)
         self._lock: LockKeeper | None = None
+        self._look_again = asyncio.Event()
 
     async def prepare(self) -> None:
         """Do what must be done before leases may arrive: the index, and the first report."""
@@ -56,10 +56,10 @@ class Membership:
                     self._context.runtime.spawn(group, supervise(self._context, name, work), name=name)
                     for name, work in self._loops()
                 ]
-                version = await self._next_version()
+                plan = await self._next_plan()
                 for task in tasks:
                     task.cancel()
-            await self._change(version)
+            await self._change(plan)
 
     @property
     def leads(self) -> bool:
@@ -85,31 +85,54 @@ class Membership:
             return loops
         changed = asyncio.Event()
         lock = LockKeeper(context, plan.lock, changed)
-        watch = Watch(context, self._holdings, self._sync, plan, lock, changed)
+        watch = Watch(context, self._holdings, self._sync, plan, lock, changed, self._still_true)
         self._lock = lock
         loops.append(("leader lock", lock.run))
         loops.append(("watch", watch.run))
         loops.append(("discovery", Discovery(context, self._holdings).run))
         return loops
 
-    async def _next_version(self) -> ClientVersion:
-        """Wait until another client version is stored; for ever where it cannot change."""
+    async def _still_true(self) -> bool:
+        """Say whether the plan holds, before acting as a new leader: the tables may have been migrated meanwhile.
+
+        Otherwise there would be two leaders, one by each table's lock (`kcl.md` 4.5 item 5).
+        """
+        if self.plan.single_table:
+            return True
+        plan = await rejoin(self._context, self.plan)
+        if plan.status is self.plan.status:
+            return True
+        self._look_again.set()
+        return False
+
+    async def _next_plan(self) -> Plan:
+        """Wait until the tables say something else than at start; for ever where nothing can change."""
         while True:
-            await asyncio.sleep(self._context.config.leases.version_poll_s)
-            if not self.plan.version.may_change:
+            try:
+                async with asyncio.timeout(self._context.config.leases.version_poll_s):
+                    await self._look_again.wait()
+            except TimeoutError:
+                pass
+            self._look_again.clear()
+            if self.plan.single_table and not self.plan.version.may_change:
                 continue
             try:
-                version = await read_version(self._context, self.plan.coordinator)
+                plan = await rejoin(self._context, self.plan)
             except (ServiceError, ProtocolViolation) as error:
                 self._context.report("fleet.version", error)
                 continue
-            if version is not None and version is not self.plan.version:
-                return version
+            if (plan.version, plan.status) != (self.plan.version, self.plan.status):
+                return plan
 
-    async def _change(self, version: ClientVersion) -> None:
-        self._context.events.emit(FleetVersionChanged(before=self.plan.version.value, after=version.value))
+    async def _change(self, plan: Plan) -> None:
+        before, after = self.plan, plan
+        names = [f"{one.version.value}, {one.status.value}" for one in (before, after)]
+        self._context.events.emit(FleetVersionChanged(before=names[0], after=names[1]))
         if self._lock is not None:
             await self._lock.release()
-        self.plan = replace(self.plan, version=version)
-        if version in (ClientVersion.V3X, ClientVersion.UPGRADE_FROM_2X):
-            await ensure_index(self._context, wait=version is ClientVersion.V3X)
+        if before.metrics != after.metrics:
+            await self._reporter.withdraw()
+            self._reporter = Reporter(self._context, after.metrics)
+        self.plan = plan
+        if plan.version in (ClientVersion.V3X, ClientVersion.UPGRADE_FROM_2X):
+            await ensure_index(self._context, wait=plan.version is ClientVersion.V3X)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import ShardlineError
 from shardline.common.ports.lease_store import Delete, Equals, Key
 from shardline.consumer.driver.context import attempt
+from shardline.consumer.driver.processor import read_processor
+from shardline.consumer.fleet.cpu import CpuSampler
 from shardline.consumer.fleet.worker_metrics import report
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ __all__ = ["Reporter"]
 
 _NO_SAMPLES: Final[dict[str, list[float]]] = {}
 """Legal, and weighed by throughput."""
+_CPU: Final = "C"
+_CAPTURE_S: Final = 1.0
 
 
 class Reporter:
@@ -27,18 +31,33 @@ class Reporter:
         self._context = context
         self._place = place
         self._written_s: int | None = None
+        self._due_at = context.runtime.monotonic()
+        self._cpu = CpuSampler() if context.config.leases.cpu_metrics else None
 
     async def run(self) -> None:
-        """Report for ever."""
+        """Report for ever, sampling the processor load in between if asked to."""
         while True:
+            await self._capture(self._due_at)
             await self.report()
-            await asyncio.sleep(self._context.config.leases.report_s)
+
+    async def _capture(self, until: float) -> None:
+        runtime = self._context.runtime
+        while (left := until - runtime.monotonic()) > 0:
+            if self._cpu is None:
+                await asyncio.sleep(left)
+                continue
+            reading = await runtime.run_blocking(read_processor)
+            self._cpu.on_reading(reading, runtime.monotonic())
+            await asyncio.sleep(min(_CAPTURE_S, left))
 
     async def report(self) -> None:
         """Write the row once; raises what the service says when retrying did not help."""
         context, place = self._context, self._place
         wall = context.runtime.wall()
-        write = report(place.table, place.key_attribute, context.me, _NO_SAMPLES, wall)
+        samples = _NO_SAMPLES
+        if self._cpu is not None and self._written_s is not None:  # The first report comes before any sample.
+            samples = {_CPU: self._cpu.report()}
+        write = report(place.table, place.key_attribute, context.me, samples, wall)
         timeout_s = context.times.timeout_s
         await attempt(
             context,
@@ -47,6 +66,7 @@ class Reporter:
             within_s=context.config.leases.report_s / 2,
         )
         self._written_s = int(wall)
+        self._due_at = context.runtime.monotonic() + context.config.leases.report_s
 
     async def withdraw(self) -> None:
         """Delete the row as last written, so that no leader gives leases to a worker that is leaving."""

@@ -24,6 +24,8 @@ from shardline.consumer.leases.row import LeaseRow, read_row
 from shardline.consumer.leases.taker import Observer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from shardline.common.ports.lease_store import Item
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.holding import Holdings
@@ -48,10 +50,17 @@ class _Look(NamedTuple):
 
 
 class Watch:
-    """The loop that looks; `wake` makes it look now (leadership began or ended)."""
+    """The loop that looks; `wake` makes it look now, `still_true` is asked before this worker first acts as leader."""
 
     def __init__(
-        self, context: Context, holdings: Holdings, sync: ShardSync, plan: Plan, lock: LockKeeper, wake: asyncio.Event
+        self,
+        context: Context,
+        holdings: Holdings,
+        sync: ShardSync,
+        plan: Plan,
+        lock: LockKeeper,
+        wake: asyncio.Event,
+        still_true: Callable[[], Awaitable[bool]],
     ) -> None:
         leases = context.config.leases
         self._context = context
@@ -59,6 +68,7 @@ class Watch:
         self._plan = plan
         self._lock = lock
         self._wake = wake
+        self._still_true = still_true
         self._still = StillRows(leases.failover_s)
         self._live = LiveWorkers()
         self._auditor = Auditor(context, sync)
@@ -127,6 +137,9 @@ class Watch:
 
     async def _lead(self, look: _Look) -> None:
         if not self._led:
+            if not await self._still_true():
+                await self._lock.release()
+                return
             self._led = True
             self._manager.reset()
             self._known = frozenset()
