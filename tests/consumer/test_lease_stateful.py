@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -148,5 +149,5 @@ class LeaseMachine(RuleBasedStateMachine):
                 assert held.stored <= stored
 
 
-TestLease = LeaseMachine.TestCase
+TestLease = pytest.mark.untraced(LeaseMachine.TestCase)
 TestLease.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

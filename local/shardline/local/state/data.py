@@ -4,6 +4,9 @@ Invariant: an entry of PutRecords is stored, with its number, in one step, or re
 neither. `null` mode numbers records and stores none.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (`tuple.__new__` makes records here, for its speed, and has no element type)
+
 from __future__ import annotations
 
 from hashlib import md5

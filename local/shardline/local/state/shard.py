@@ -5,6 +5,9 @@ go back, so both can be searched; a position counts from the shard's first recor
 are trimmed.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (`tuple.__new__` makes records here, for its speed, and has no element type)
+
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
