@@ -148,7 +148,7 @@ def test_a_hanging_endpoint_does_not_hold_up_leaving() -> None:
         publisher = MetricsPublisher(namespace="App", runtime=AsyncioRuntime(), final_timeout_s=0.05)
         async with asyncio.TaskGroup() as group, publisher.running(endpoint, group):
             publisher(Put(records=1))
-        assert (publisher.published, publisher.lost) == (0, 0)
+        assert (publisher.published, publisher.lost) == (0, 6)
 
     asyncio.run(asyncio.wait_for(main(), CALL_S))
 

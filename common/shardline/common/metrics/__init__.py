@@ -2,7 +2,8 @@
 
 Nothing is imported until it is used; the backends need extras of their own. Modules: `measure` (what an event says),
 `names` (the KPL's and the KCL's metrics as tables), `accumulator` (statistic sets per interval), `publisher`
-(CloudWatch and EMF, at an interval), `emf`, `logs`, `prometheus`, `otel` (listeners).
+(CloudWatch and EMF, at an interval), `settings` and `publishing` (its wiring into producer and worker), `emf`, `logs`,
+`prometheus`, `otel` (listeners).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from shardline.common.metrics.measure import Granularity, Kind, Level, Measurement, Metric, Unit
     from shardline.common.metrics.otel import OpenTelemetryListener
     from shardline.common.metrics.prometheus import PrometheusListener
-    from shardline.common.metrics.publisher import MetricsPublisher
+    from shardline.common.metrics.publisher import MetricsLost, MetricsPublisher
+    from shardline.common.metrics.settings import MetricsSettings
 
 _EXPORTS: dict[str, str] = {
     "Accumulator": "accumulator",
@@ -31,7 +33,9 @@ _EXPORTS: dict[str, str] = {
     "LogListener": "logs",
     "Measurement": "measure",
     "Metric": "measure",
+    "MetricsLost": "publisher",
     "MetricsPublisher": "publisher",
+    "MetricsSettings": "settings",
     "OpenTelemetryListener": "otel",
     "PrometheusListener": "prometheus",
     "Unit": "measure",
@@ -48,7 +52,9 @@ __all__ = [
     "LogListener",
     "Measurement",
     "Metric",
+    "MetricsLost",
     "MetricsPublisher",
+    "MetricsSettings",
     "OpenTelemetryListener",
     "PrometheusListener",
     "Unit",

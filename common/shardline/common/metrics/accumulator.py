@@ -5,7 +5,10 @@ Two ways of keeping metrics apart, one for each original:
 * ``rollup`` (the KPL's tree, `kpl.md` 7.2): a sample at (StreamName, ShardId) also counts at (StreamName) and at the
   root; custom dimensions stand right after the dimension of their granularity, and what lies deeper than the configured
   granularity is not kept.
-* flat (the KCL's, `kcl.md` 9): a sample counts once, under the dimensions that are enabled.
+* flat (the KCL's, `kcl.md` 9): a sample counts once, under the dimensions that are enabled and not too deep.
+
+Gauges of one call roll up to one sample: the sum of what is pending on each stream, the largest of times (an age or a
+lag of all streams is that of the worst). The KPL mixes the streams' samples instead, so its total cannot be read.
 
 Invariants: nothing above the configured level is kept; at most `series_max` series are (samples of further ones are
 counted in `dropped`); `take` returns each sample in exactly one interval.
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import InvalidInput
-from shardline.common.metrics.measure import Granularity, Level
+from shardline.common.metrics.measure import Granularity, Kind, Level, Unit
 from shardline.common.ports.metrics import Datum
 
 if TYPE_CHECKING:
@@ -29,7 +32,7 @@ __all__ = ["Accumulator", "AccumulatorSettings", "CustomDimension"]
 
 DIMENSIONS_MAX = 30
 """API PutMetricData: dimensions of one metric."""
-_DEPTHS = {"StreamName": Granularity.STREAM, "ShardId": Granularity.SHARD}
+_DEPTHS = {"StreamName": Granularity.STREAM, "StreamId": Granularity.STREAM, "ShardId": Granularity.SHARD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +98,28 @@ class Accumulator:
 
     def add(self, measurements: Iterable[Measurement]) -> None:
         """Count the samples; those above the level or with none in them are left out."""
-        level = self._settings.level
+        level, rollup = self._settings.level, self._settings.rollup
+        gauges: dict[tuple[Metric, Dimensions], float] = {}
         for metric, dimensions, samples, total, minimum, maximum in measurements:
             if metric.level > level or samples <= 0:
                 continue
             for path in self._places(dimensions):
-                series = self._at(metric, path)
-                if series is None:
-                    continue
-                series.count += samples
-                series.sum += total
-                series.minimum = min(series.minimum, minimum)
-                series.maximum = max(series.maximum, maximum)
+                if rollup and metric.kind is Kind.GAUGE:
+                    _join(gauges, metric, path, maximum)
+                else:
+                    self._count(metric, path, samples, total, minimum, maximum)
+        for (metric, path), value in gauges.items():
+            self._count(metric, path, 1, value, value, value)
+
+    def _count(
+        self, metric: Metric, path: Dimensions, samples: float, total: float, minimum: float, maximum: float
+    ) -> None:
+        series = self._at(metric, path)
+        if series is not None:
+            series.count += samples
+            series.sum += total
+            series.minimum = min(series.minimum, minimum)
+            series.maximum = max(series.maximum, maximum)
 
     def _at(self, metric: Metric, path: Dimensions) -> _Series | None:
         key = (metric, path)
@@ -129,8 +142,12 @@ class Accumulator:
         return places
 
     def _flat(self, dimensions: Dimensions) -> Dimensions:
-        enabled = self._settings.enabled_dimensions
-        kept = [(n, v) for n, v in dimensions if v and (enabled is None or n in enabled)]
+        enabled, granularity = self._settings.enabled_dimensions, self._settings.granularity
+        kept = [
+            (name, value)
+            for name, value in dimensions
+            if value and (enabled is None or name in enabled) and _DEPTHS.get(name, Granularity.GLOBAL) <= granularity
+        ]
         return (*kept, *((one.name, one.value) for one in self._settings.custom_dimensions))
 
     def _rolled_up(self, dimensions: Dimensions) -> Iterator[Dimensions]:
@@ -174,3 +191,9 @@ class Accumulator:
             for (metric, path), series in taken.items()
         ]
         return sorted(data, key=lambda one: (one.name, one.dimensions))
+
+
+def _join(gauges: dict[tuple[Metric, Dimensions], float], metric: Metric, path: Dimensions, value: float) -> None:
+    """Join a gauge's sample with the others of the same call."""
+    before = gauges.get((metric, path), 0.0)
+    gauges[metric, path] = max(before, value) if metric.unit is Unit.MILLISECONDS else before + value

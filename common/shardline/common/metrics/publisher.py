@@ -15,11 +15,12 @@ from math import isfinite
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar
 
-from shardline.common.errors import InvalidInput, ServiceError, ShardlineError
+from shardline.common.errors import InvalidInput, ServiceError
 from shardline.common.events import Event
 from shardline.common.limits import PUT_METRIC_DATA_MAX
 from shardline.common.metrics.accumulator import Accumulator, AccumulatorSettings
 from shardline.common.metrics.measure import Level, measurements_of
+from shardline.common.metrics.settings import check_namespace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -34,12 +35,13 @@ PRODUCER_INTERVAL_S = 60.0
 """The KPL's MetricsUploadDelay."""
 WORKER_INTERVAL_S = 10.0
 """The KCL's metricsBufferTimeMillis."""
-NAMESPACE_LENGTH_MAX = 255
+_GRACE_S = 1.0
+"""An endpoint gets this long beyond a request's time-out before the publisher gives the request up itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsLost(Event):
-    """A request with metrics failed; its data are gone."""
+    """A request with metrics failed, or was not made in time; its data are gone."""
 
     name: ClassVar[str] = "metrics.lost"
     level: ClassVar[str] = "warning"
@@ -66,8 +68,7 @@ class MetricsPublisher:
         batch_max: int = 150,
         events: Events | None = None,
     ) -> None:
-        if not (0 < len(namespace) <= NAMESPACE_LENGTH_MAX) or namespace.startswith("AWS/"):
-            raise InvalidInput("namespace", f"1 to {NAMESPACE_LENGTH_MAX} characters that do not start with AWS/")
+        check_namespace(namespace)
         for field, value in (
             ("interval_s", interval_s),
             ("request_timeout_s", request_timeout_s),
@@ -87,6 +88,7 @@ class MetricsPublisher:
         self._events = events
         self._accumulator = Accumulator(self._settings)
         self._lock = Lock()
+        self._leaving = asyncio.Event()
         self.published = 0
         self.lost = 0
 
@@ -112,21 +114,28 @@ class MetricsPublisher:
 
         Leaving by cancellation or an error sends the rest too, within `final_timeout_s`; cancellation then goes on.
         """
+        self._leaving.clear()
         task = self._runtime.spawn(group, self._repeat(api), name="metrics publisher")
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._final_timeout_s):
-                    await self.publish(api)
+            self._leaving.set()
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._final_timeout_s):
+                        await asyncio.wait([task])  # An upload that is under way ends first.
+                        await self.publish(api)
+            finally:
+                task.cancel()
 
     async def _repeat(self, api: MetricsApi) -> None:
         due = self._runtime.monotonic() + self._interval_s
         while True:
-            await asyncio.sleep(max(0.0, due - self._runtime.monotonic()))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, due - self._runtime.monotonic())):
+                    await self._leaving.wait()
+            if self._leaving.is_set():
+                return
             await self.publish(api)
             # On the grid of intervals, but never in a hurry after a slow endpoint.
             due = max(due + self._interval_s, self._runtime.monotonic())
@@ -135,16 +144,27 @@ class MetricsPublisher:
         """Send what was counted since the last time; failures are counted and never raised, cancellation is."""
         with self._lock:
             data = self._accumulator.take(self._runtime.wall())
-        for start in range(0, len(data), self._batch_max):
-            await self._send(api, data[start : start + self._batch_max])
+        done = 0
+        try:
+            for start in range(0, len(data), self._batch_max):
+                batch = data[start : start + self._batch_max]
+                await self._send(api, batch)
+                done += len(batch)
+        finally:
+            if done < len(data):  # Cancelled, or out of time.
+                self._lose(len(data) - done, "Cancelled")
 
     async def _send(self, api: MetricsApi, batch: Sequence[Datum]) -> None:
+        timeout_s = self._request_timeout_s
         try:
-            await api.put_metric_data(self._namespace, batch, timeout_s=self._request_timeout_s)
-        except ShardlineError as error:
-            self.lost += len(batch)
-            if self._events is not None:
-                code = error.code if isinstance(error, ServiceError) else type(error).__name__
-                self._events.emit(MetricsLost(data=len(batch), code=code))
+            async with asyncio.timeout(timeout_s + _GRACE_S):
+                await api.put_metric_data(self._namespace, batch, timeout_s=timeout_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, a watcher must never stop the work (F40).
+            self._lose(len(batch), error.code if isinstance(error, ServiceError) else type(error).__name__)
         else:
             self.published += len(batch)
+
+    def _lose(self, count: int, code: str) -> None:
+        self.lost += count
+        if self._events is not None:
+            self._events.emit(MetricsLost(data=count, code=code))
