@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from math import isfinite
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import (
@@ -21,6 +21,9 @@ from shardline.common.limits import (
     RECORD_BYTES_MAX,
     SHARD_WRITE_BYTES_PER_S,
 )
+
+if TYPE_CHECKING:
+    from shardline.common.metrics.settings import MetricsSettings
 
 __all__ = [
     "BODY_FACTOR",
@@ -90,13 +93,15 @@ class ProducerSettings:
 
     `memory_bytes_max` bounds everything not yet acknowledged: payloads, keys, a measured overhead per record, and the
     bodies in flight. `connections_max` is the pool; `requests_in_flight_max` (None: the pool) the adaptive
-    concurrency's upper end. Raises `InvalidInput` on construction.
+    concurrency's upper end. `metrics` publishes the KPL's metrics, in all streams' name; None, the default, publishes
+    nothing and costs nothing, while `stats()` and events are there all the same. Raises `InvalidInput` on construction.
     """
 
     memory_bytes_max: int = 64 * MIB
     connections_max: int = 24
     requests_in_flight_max: int | None = None
     fail_kept_max: int = 1000
+    metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
         _whole("memory_bytes_max", self.memory_bytes_max, 1 * MIB, 1 << 40, "bytes")
@@ -104,6 +109,11 @@ class ProducerSettings:
         if self.requests_in_flight_max is not None:
             _whole("requests_in_flight_max", self.requests_in_flight_max, 1, self.connections_max, "requests")
         _whole("fail_kept_max", self.fail_kept_max, 0, 1_000_000, "records")
+        if self.metrics is not None:
+            from shardline.common.metrics.settings import MetricsSettings  # noqa: PLC0415 - only where it was given.
+
+            if not isinstance(self.metrics, MetricsSettings):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers exist
+                raise InvalidInput("metrics", "a MetricsSettings or None", type(self.metrics).__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from shardline.producer.concurrency import Slots
 from shardline.producer.delivery import Delivery
 from shardline.producer.events import Undelivered
 from shardline.producer.pipeline import AskMap, Pipeline, SendRequest
+from shardline.producer.pulse import Pulses
 from shardline.producer.report import FlushReport
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ class Engine:
         self._turn = 0
         self._soon = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pulses = Pulses()
 
     async def open(self) -> None:
         """Open the connection; raises what the services raise."""
@@ -161,7 +163,25 @@ class Engine:
             self._services.kinesis(connections_max=self.settings.connections_max)
         )
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
+        await self._publish_metrics(self._group)
         _engines.add(self)
+
+    async def _publish_metrics(self, group: asyncio.TaskGroup) -> None:
+        metrics = self.settings.metrics
+        if metrics is None:
+            return
+        from shardline.common.metrics.publishing import publishing  # noqa: PLC0415 - only where it was asked for.
+
+        await self._stack.enter_async_context(
+            publishing(
+                metrics.of_producer(),
+                rollup=True,
+                services=self._services,
+                events=self.events,
+                runtime=self.runtime,
+                group=group,
+            )
+        )
 
     async def close(self) -> None:
         """Close the connection; requests in flight have been waited for or given up before."""
@@ -170,6 +190,7 @@ class Engine:
             self._timer.cancel()
         self._timer = None
         self.loop = None
+        self._pulse(self.runtime.monotonic(), last=True)
         await self._stack.aclose()
 
     def lane(self, stream: Stream, settings: StreamSettings) -> Lane:
@@ -201,6 +222,13 @@ class Engine:
             if room:
                 lane.on_room()
         self._arm(min(times, default=None), now)
+        self._pulse(now)
+
+    def _pulse(self, now: float, *, last: bool = False) -> None:
+        with self.lock:
+            pulse = self._pulses.take([lane.core for lane in self.lanes], now, last=last)
+        if pulse is not None:
+            self.events.emit(pulse)
 
     def must_pump(self, core: Pipeline) -> bool:
         """Say whether a put has left something to do before the timer fires."""

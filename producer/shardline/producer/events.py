@@ -12,20 +12,23 @@ from shardline.common.metrics.names import Kpl
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shardline.common.metrics.measure import Dimensions
+    from shardline.common.metrics.measure import Dimensions, Metric
 
 __all__ = [
     "AutoPlacement",
     "BufferTooLarge",
     "Failed",
+    "Finished",
     "InquiryFailed",
     "MapChanged",
     "Misplaced",
+    "Pulse",
     "Received",
     "RequestDone",
     "RequestFailed",
     "ShardTally",
     "StreamClosed",
+    "StreamPulse",
     "Undelivered",
 ]
 
@@ -35,38 +38,99 @@ class _OfStream(Event):
     stream: str
 
 
+def _shares(metric: Metric, where: Dimensions, ones: int, zeros: int) -> Measurement:
+    """Return samples that are 1 or 0: successes and failures, as the KPL counts them."""
+    return Measurement(metric, where, ones + zeros, ones, 0.0 if zeros else 1.0, 1.0 if ones else 0.0)
+
+
 class ShardTally(NamedTuple):
-    """One shard's part of a request: Kinesis and user records put and failed, bytes put, error codes by number."""
+    """One shard's part of a request: Kinesis records put and failed, bytes put, error codes by number.
+
+    `user_records` are those of all its entries, `buffering_s` the seconds they waited for this attempt, each counted
+    with the oldest of its aggregate; the ranges are the smallest and the largest entry.
+    """
 
     shard_id: str
     kinesis_put: int
     kinesis_failed: int
     kinesis_bytes: int
-    user_put: int
-    user_bytes: int
-    retries: int
+    kinesis_bytes_range: tuple[int, int]
+    user_records: int
+    user_records_range: tuple[int, int]
     buffering_s: float
+    buffering_range_s: tuple[float, float]
     codes: tuple[tuple[str, int], ...]
 
     def measurements(self, stream: str) -> Iterator[Measurement]:
         """Yield the KPL's metrics of one shard."""
         where: Dimensions = (("StreamName", stream), ("ShardId", self.shard_id))
-        entries = self.kinesis_put + self.kinesis_failed
         put, failed = self.kinesis_put, self.kinesis_failed
-        least, most = float(failed == 0), float(put > 0)  # Of samples that are 1 for a success and 0 for a failure.
-        yield Measurement(Kpl.KINESIS_RECORDS_PUT, where, entries, put, least, most)
-        yield Measurement(Kpl.ALL_ERRORS, where, entries, failed, 1 - most, 1 - least)
+        yield _shares(Kpl.KINESIS_RECORDS_PUT, where, put, failed)
+        yield _shares(Kpl.ALL_ERRORS, where, failed, put)
         if put:
-            of = Measurement.of
-            yield of(Kpl.KINESIS_RECORDS_DATA_PUT, self.kinesis_bytes / put, where, samples=put)
-            yield of(Kpl.USER_RECORDS_PER_KINESIS_RECORD, self.user_put / put, where, samples=put)
-            if self.user_put:
-                yield of(Kpl.USER_RECORDS_PUT, 1, where, samples=self.user_put)
-                yield of(Kpl.USER_RECORDS_DATA_PUT, self.user_bytes / self.user_put, where, samples=self.user_put)
-        yield Measurement.of(Kpl.BUFFERING_TIME, self.buffering_s / entries * 1000, where, samples=entries)
-        yield Measurement.of(Kpl.RETRIES_PER_RECORD, self.retries / entries, where, samples=entries)
+            yield Measurement(Kpl.KINESIS_RECORDS_DATA_PUT, where, put, self.kinesis_bytes, *self.kinesis_bytes_range)
+        per_record = Kpl.USER_RECORDS_PER_KINESIS_RECORD
+        yield Measurement(per_record, where, put + failed, self.user_records, *self.user_records_range)
+        shortest, longest = self.buffering_range_s
+        waited_ms = self.buffering_s * 1000
+        yield Measurement(Kpl.BUFFERING_TIME, where, self.user_records, waited_ms, shortest * 1000, longest * 1000)
         for code, count in self.codes:
             yield Measurement.of(Kpl.ERRORS_BY_CODE, 1, (("ErrorCode", code), *where), samples=count)
+
+
+class Finished(NamedTuple):
+    """One shard's user records whose fate was decided since the last pulse; the shard is empty where none is known.
+
+    `put` and `failed` are all of them; `expired` and `unknown` are among the failed. `bytes` are those put, keys and
+    framing included, shared out evenly within an aggregate; `retries` are the further attempts of those `sent` at all.
+    """
+
+    shard_id: str
+    put: int
+    failed: int
+    expired: int
+    unknown: int
+    bytes: int
+    bytes_range: tuple[float, float]
+    sent: int
+    retries: int
+    retries_range: tuple[int, int]
+
+    def measurements(self, stream: str) -> Iterator[Measurement]:
+        """Yield the KPL's metrics of finished user records, and ours of those that nobody knows about."""
+        where: Dimensions = (("StreamName", stream), ("ShardId", self.shard_id))
+        yield _shares(Kpl.USER_RECORDS_PUT, where, self.put, self.failed)
+        yield Measurement(Kpl.USER_RECORDS_DATA_PUT, where, self.put, self.bytes, *self.bytes_range)
+        yield Measurement(Kpl.RETRIES_PER_RECORD, where, self.sent, self.retries, *self.retries_range)
+        yield Measurement.of(Kpl.USER_RECORD_EXPIRED, 1, where, samples=self.expired)
+        yield Measurement.of(Kpl.USER_RECORDS_UNKNOWN, 1, where, samples=self.unknown)
+
+
+class StreamPulse(NamedTuple):
+    """One stream: user records pending now, the age of the oldest, and what was finished since the last pulse."""
+
+    stream: str
+    pending: int
+    oldest_age_s: float
+    finished: tuple[Finished, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse(Event):
+    """All streams of a producer, at most five times a second while there is anything to do."""
+
+    name: ClassVar[str] = "producer.pulse"
+    level: ClassVar[str] = "debug"
+    streams: tuple[StreamPulse, ...]
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the KPL's metrics of what waits and of what was finished."""
+        for one in self.streams:
+            where: Dimensions = (("StreamName", one.stream),)
+            yield Measurement.of(Kpl.USER_RECORDS_PENDING, one.pending, where)
+            yield Measurement.of(Kpl.OLDEST_RECORD_AGE, one.oldest_age_s * 1000, where)
+            for finished in one.finished:
+                yield from finished.measurements(one.stream)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +155,6 @@ class RequestDone(_OfStream):
         yield of(Kpl.REQUEST_TIME, self.duration_s * 1000, where)
         yield of(Kpl.KINESIS_RECORDS_PER_REQUEST, self.entries, where)
         yield of(Kpl.USER_RECORDS_PER_REQUEST, self.user_records, where)
-        yield of(Kpl.USER_RECORDS_PENDING, self.pending_records, where)
-        yield of(Kpl.OLDEST_RECORD_AGE, self.oldest_age_s * 1000, where)
         for shard in self.shards:
             yield from shard.measurements(self.stream)
 
@@ -148,15 +210,6 @@ class Failed(_OfStream):
     unknown: bool
     attempts: int
     shard_id: str
-
-    def measurements(self) -> Iterator[Measurement]:
-        """Yield the KPL's metrics of records that failed, and ours of those that nobody knows about."""
-        where: Dimensions = (("StreamName", self.stream), ("ShardId", self.shard_id))
-        yield Measurement.of(Kpl.USER_RECORDS_PUT, 0, where, samples=self.user_records)
-        if self.reason == "expired":
-            yield Measurement.of(Kpl.USER_RECORD_EXPIRED, 1, where, samples=self.user_records)
-        if self.unknown:
-            yield Measurement.of(Kpl.USER_RECORDS_UNKNOWN, 1, where, samples=self.user_records)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from shardline.producer.outcome import (
     judge_error,
 )
 from shardline.producer.package import Records, Stage
-from shardline.producer.tally import Tallies
+from shardline.producer.tally import Finishes, Tallies
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +80,7 @@ class Settler:
         """Packages that landed on a shard whose range is not known yet, by identity."""
         self._expiries: list[tuple[float, int, Package]] = []
         self.stats = Stats()
+        self.finished = Finishes()
         self.failures: list[Delivery] = []
         """Deliveries with failed records since `take_failures`, up to `kept_max` records."""
         self.kept_max = 1000
@@ -314,6 +315,7 @@ class Settler:
     def _end(self, package: Package, outcome: Outcome, now: float, *, good: bool) -> None:
         """Resolve a package's parts and give back its memory."""
         package.stage = Stage.DONE
+        self.finished.add(outcome, package.count, package)
         pipeline = self._pipeline
         first = 0
         for part in package.parts:
@@ -399,6 +401,7 @@ class Settler:
         """Fail records that never were in a package; what was accounted for them is the caller's to release."""
         outcome = NotWritten(reason, code, 0)
         self._count(outcome, len(group.records))
+        self.finished.add(outcome, len(group.records))
         failed = [
             UserRecord(one.data, one.partition_key, one.explicit_hash_key, 0, False, one.headers or NO_HEADERS)
             for one in group.records
