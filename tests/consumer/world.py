@@ -111,6 +111,7 @@ class World:
             leases=settings.pop("leases", QUICK),
             delivery=settings.pop("delivery", DeliveryConfig()),
         )
+        how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure")}
         settings.setdefault("start", "TRIM_HORIZON")
         settings.setdefault("streams", self.stream)
         worker = Worker(
@@ -121,7 +122,7 @@ class World:
             listeners=[lambda event: self.events.append((name, event))],
             **settings,
         )
-        worker.add_handler(handler or self.see, batch=batch)
+        worker.add_handler(handler or self.see, batch=batch, **how)
         self.workers[name] = worker
         return worker
 

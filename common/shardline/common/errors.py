@@ -9,6 +9,7 @@
     |-- BufferFull                         put_nowait found no room
     |-- MalformedAggregate                a blob carries the aggregate's magic and checksum and is not a whole aggregate
     |-- EncodeFailure / DecodeFailure      a codec refused an object / bytes
+    |-- HandlerGaveUp                      a handler failed for the last time, and its policy stops the worker
     |-- ServiceError                       the service, or the way to it
     |   |-- NotApplied                     known: the request changed nothing
     |   |   |-- Throttled                  rate exceeded; `retry_after_s` where the service says so
@@ -39,6 +40,7 @@ __all__ = [
     "DecodeFailure",
     "Denied",
     "EncodeFailure",
+    "HandlerGaveUp",
     "InUse",
     "InvalidInput",
     "IteratorExpired",
@@ -106,6 +108,15 @@ class EncodeFailure(ShardlineError):
 
 class DecodeFailure(ShardlineError):
     """A codec could not turn bytes into an object."""
+
+
+class HandlerGaveUp(ShardlineError):
+    """A handler failed for the last time and its policy stops the worker; `lease` and `position` say where."""
+
+    def __init__(self, lease: str, position: str, attempts: int, reason: str) -> None:
+        self.lease = lease
+        self.position = position
+        super().__init__(f"handler failed {attempts} times at {position} of {lease}: {reason}")
 
 
 class ServiceError(ShardlineError):

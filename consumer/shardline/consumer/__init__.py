@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.health import Health, LeaseHealth
     from shardline.consumer.lineage import Start, StartPoint
+    from shardline.consumer.parking import FileLot
+    from shardline.consumer.policy import FailurePolicy, Parked, park_record, per_key, stop_worker
     from shardline.consumer.retrieval.polling import PollingSettings
     from shardline.consumer.worker import Worker
 
@@ -22,10 +24,13 @@ if TYPE_CHECKING:
 _EXPORTS: dict[str, str] = {
     "Batch": "handler",
     "DeliveryConfig": "config",
+    "FailurePolicy": "policy",
+    "FileLot": "parking",
     "Fleet": "fleet.startup",
     "Health": "health",
-    "LeaseHealth": "health",
     "LeaseConfig": "config",
+    "LeaseHealth": "health",
+    "Parked": "policy",
     "PollingSettings": "retrieval.polling",
     "Record": "handler",
     "Start": "lineage",
@@ -33,15 +38,21 @@ _EXPORTS: dict[str, str] = {
     "TableConfig": "config",
     "Worker": "worker",
     "WorkerConfig": "config",
+    "park_record": "policy",
+    "per_key": "policy",
+    "stop_worker": "policy",
 }
 
 __all__ = [
     "Batch",
     "DeliveryConfig",
+    "FailurePolicy",
+    "FileLot",
     "Fleet",
     "Health",
     "LeaseConfig",
     "LeaseHealth",
+    "Parked",
     "PollingSettings",
     "Record",
     "Start",
@@ -49,6 +60,9 @@ __all__ = [
     "TableConfig",
     "Worker",
     "WorkerConfig",
+    "park_record",
+    "per_key",
+    "stop_worker",
 ]
 
 __getattr__, __dir__ = exports(__name__, _EXPORTS, extra="consumer")

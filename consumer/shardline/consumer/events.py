@@ -24,6 +24,7 @@ __all__ = [
     "LeasesCreated",
     "LeasesRescued",
     "PositionTrimmed",
+    "RecordParked",
     "RowQuarantined",
     "ShardEnded",
     "ShardMoved",
@@ -233,3 +234,15 @@ class LeasesCleanedUp(Event):
 
     name: ClassVar[str] = "lease.cleaned_up"
     leases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordParked(Event):
+    """A record was given up and stands in the parking lot; its shard goes on behind it."""
+
+    name: ClassVar[str] = "record.parked"
+    level: ClassVar[str] = "error"
+    lease: str
+    position: str
+    attempts: int
+    error: str

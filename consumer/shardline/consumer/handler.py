@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from shardline.common.errors import InvalidInput
 from shardline.common.records import Position
+from shardline.consumer.policy import FailurePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
     from shardline.common.deaggregation import UserRecords
+    from shardline.consumer.policy import PerKey
 
-__all__ = ["Batch", "Handler", "HandlerSpec", "Origin", "Piece", "Record"]
+__all__ = ["Batch", "Handler", "HandlerSpec", "Origin", "Piece", "Record", "is_asynchronous"]
 
 Handler: TypeAlias = "Callable[[Any], Any]"
 """A function of one `Record`, or of one `Batch`; asynchronous, or blocking (then it runs on a thread)."""
@@ -113,22 +115,28 @@ class Record:
 
 
 class Piece(NamedTuple):
-    """The user records of one Kinesis record (of `size` bytes) that are still to be delivered: those from `skip` on."""
+    """The user records of one Kinesis record (of `size` bytes) that are still to be delivered: `skip` to `stop`."""
 
     origin: Origin
     records: UserRecords
     skip: int
     size: int
+    stop: int | None = None
+
+    @property
+    def end(self) -> int:
+        """The index behind the last record to be delivered."""
+        return len(self.records) if self.stop is None else self.stop
 
     @property
     def pending(self) -> int:
         """How many records are still to be delivered."""
-        return max(0, len(self.records) - self.skip)
+        return max(0, self.end - self.skip)
 
     @property
     def last(self) -> Position:
         """The position of the last user record."""
-        return Position(self.origin.number, max(0, len(self.records) - 1))
+        return Position(self.origin.number, max(0, self.end - 1))
 
     def make(self) -> Iterator[Record]:
         """Make the records."""
@@ -140,7 +148,7 @@ class Piece(NamedTuple):
                 Record(self.origin, one.data, one.partition_key, one.explicit_hash_key, 0, one.misplaced, one.headers)
                 for one in records
             )
-        return islice(made, self.skip, None) if self.skip else made
+        return islice(made, self.skip, self.end) if self.skip or self.stop is not None else made
 
 
 class Batch:
@@ -211,8 +219,25 @@ class Batch:
             for piece in self._pieces
             if piece.last > position
         ]
+        return self._of(rest)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Return the batch as two of about equal size, in order; only for two records or more."""
+        left: list[Piece] = []
+        right: list[Piece] = []
+        room = len(self) // 2
+        for piece in self._pieces:
+            taken = min(room, piece.pending)
+            room -= taken
+            if taken:
+                left.append(piece._replace(stop=piece.skip + taken))
+            if taken < piece.pending:
+                right.append(piece._replace(skip=piece.skip + taken))
+        return self._of(left), self._of(right)
+
+    def _of(self, pieces: Sequence[Piece]) -> Batch:
         return Batch(
-            rest,
+            pieces,
             stream=self.stream,
             shard_id=self.shard_id,
             token=self.token,
@@ -228,6 +253,9 @@ def _above(piece: Piece, position: Position) -> Piece:
     return piece._replace(skip=max(piece.skip, position.sub_sequence_number + 1))
 
 
+_FOR_EVER = FailurePolicy()
+
+
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
     """A registered handler: what it takes, and whether it blocks."""
@@ -235,6 +263,8 @@ class HandlerSpec:
     function: Handler
     takes_batch: bool
     blocking: bool
+    lanes: int = 1
+    policy: FailurePolicy = _FOR_EVER
 
     @property
     def call(self) -> Callable[[Any], Awaitable[None]]:
@@ -242,8 +272,17 @@ class HandlerSpec:
         return self.function
 
     @classmethod
-    def of(cls, function: Handler, *, batch: bool) -> HandlerSpec:
+    def of(
+        cls,
+        function: Handler,
+        *,
+        batch: bool,
+        concurrency: PerKey | None = None,
+        on_failure: FailurePolicy | None = None,
+    ) -> HandlerSpec:
         """Describe a handler; raises `InvalidInput` for something that cannot be called with one argument."""
+        if batch and concurrency is not None:
+            raise InvalidInput("concurrency", "given for handlers of single records: a batch is one call")
         if not callable(function):
             raise InvalidInput("handler", "a function of one record or batch", type(function).__name__)
         try:
@@ -252,6 +291,11 @@ class HandlerSpec:
             raise InvalidInput("handler", "a function of one argument") from None
         except ValueError:
             pass  # A built-in without a signature: calling it will tell.
-        call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's own coroutine method is looked for.
-        asynchronous = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-        return cls(function, batch, not asynchronous)
+        lanes = 1 if concurrency is None else concurrency.lanes
+        return cls(function, batch, not is_asynchronous(function), lanes, on_failure or _FOR_EVER)
+
+
+def is_asynchronous(function: Handler) -> bool:
+    """Say whether calling gives a coroutine: a coroutine function, or an object whose call is one."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's own coroutine method is looked for.
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

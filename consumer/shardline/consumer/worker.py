@@ -21,7 +21,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from shardline.common.clock import AsyncioRuntime
-from shardline.common.errors import Closed, InvalidInput
+from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
 from shardline.consumer.config import WorkerConfig
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.consumer.handler import Handler
+    from shardline.consumer.policy import FailurePolicy, PerKey
 
 __all__ = ["Worker"]
 
@@ -92,6 +93,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._holdings: Holdings | None = None
         self._membership: Membership | None = None
+        self._failure: HandlerGaveUp | None = None
 
     # --- handlers ----------------------------------------------------------------------------------------------------
 
@@ -99,13 +101,31 @@ class Worker:
     def handler(self, stream: H, /) -> H: ...
 
     @overload
-    def handler(self, stream: str | None = None, /, *, batch: bool = False) -> Callable[[H], H]: ...
+    def handler(
+        self,
+        stream: str | None = None,
+        /,
+        *,
+        batch: bool = False,
+        concurrency: PerKey | None = None,
+        on_failure: FailurePolicy | None = None,
+    ) -> Callable[[H], H]: ...
 
-    def handler(self, stream: Any = None, /, *, batch: bool = False) -> Any:
+    def handler(
+        self,
+        stream: Any = None,
+        /,
+        *,
+        batch: bool = False,
+        concurrency: PerKey | None = None,
+        on_failure: FailurePolicy | None = None,
+    ) -> Any:
         """Register a handler for a stream (or for all that have none): of one `Record`, or with `batch` of one `Batch`.
 
         An asynchronous function runs on the loop, any other on a thread, where it may block. What it raises is retried:
-        the same record, or the rest of the batch, again, after a back-off; the shard waits meanwhile.
+        the same record, or the rest of the batch, again, after a back-off; the shard waits meanwhile, for ever unless
+        `on_failure` says otherwise. `concurrency=per_key(32)` works on 32 records of a shard at a time, in order within
+        each partition key; checkpoints then stop at the first record that is not done.
 
         Raises `InvalidInput` for a stream that the worker does not read, or that has a handler already.
         """
@@ -114,12 +134,20 @@ class Worker:
             return stream
 
         def register(function: H) -> H:
-            self.add_handler(function, stream, batch=batch)
+            self.add_handler(function, stream, batch=batch, concurrency=concurrency, on_failure=on_failure)
             return function
 
         return register
 
-    def add_handler(self, function: Handler, stream: str | None = None, *, batch: bool = False) -> None:
+    def add_handler(
+        self,
+        function: Handler,
+        stream: str | None = None,
+        *,
+        batch: bool = False,
+        concurrency: PerKey | None = None,
+        on_failure: FailurePolicy | None = None,
+    ) -> None:
         """Do what `handler` does, as a call."""
         names = [one.name for one in self._streams]
         if stream is not None:
@@ -129,7 +157,7 @@ class Worker:
         key = stream or ""
         if key in self._handlers:
             raise InvalidInput("handler", "given once per stream")
-        self._handlers[key] = HandlerSpec.of(function, batch=batch)
+        self._handlers[key] = HandlerSpec.of(function, batch=batch, concurrency=concurrency, on_failure=on_failure)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -184,14 +212,23 @@ class Worker:
         """Ask the worker to stop: `wait`, `serve` and `run` return once they have left."""
         self._stop.set()
 
+    def _give_up(self, failure: HandlerGaveUp) -> None:
+        self._failure = self._failure or failure
+        self.stop()
+
     async def wait(self) -> None:
         """Wait until `stop` is called."""
         await self._stop.wait()
 
     async def serve(self) -> None:
-        """Run until `stop`; the same as ``async with worker: await worker.wait()``."""
+        """Run until `stop`; the same as ``async with worker: await worker.wait()``.
+
+        Raises `HandlerGaveUp` where `stop_worker` ended it, after the leases were given back.
+        """
         async with self:
             await self.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def run(self) -> None:
         """Run as a program: on a loop of its own until SIGTERM or SIGINT; a second signal stops at once.
@@ -249,6 +286,7 @@ class Worker:
             times=self.config.leases.times,
             writes=LeaseWrites(table),
             streams=plans,
+            give_up=self._give_up,
         )
         if len(plans) == 1:
             return context

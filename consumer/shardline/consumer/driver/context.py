@@ -13,6 +13,7 @@ from shardline.consumer.events import CallFailed, TaskFailed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from shardline.common.errors import HandlerGaveUp
     from shardline.common.events import Events
     from shardline.common.ports.kinesis import KinesisApi, Stream
     from shardline.common.ports.lease_store import LeaseStore
@@ -56,6 +57,7 @@ class Context:
     times: LeaseTimes
     writes: LeaseWrites
     streams: tuple[StreamPlan, ...]
+    give_up: Callable[[HandlerGaveUp], None]
 
     def plan_for(self, row: LeaseRow) -> StreamPlan | None:
         """Return the stream that a lease belongs to, or None for a stream that is not this worker's."""

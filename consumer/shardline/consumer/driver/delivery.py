@@ -1,35 +1,32 @@
 """Delivers one shard's pages to its handler: in order, one batch at a time, retried in place, nothing skipped.
 
-Invariants: no handler is called unless the lease is valid at that moment; `done` only ever covers records for which the
-handler has returned; a failure never moves it; whatever a handler does, its lease's renewals run on.
+Invariants: no handler is called unless the lease is valid at that moment; `done` only ever covers records for which
+the handler has returned, or that are parked; a failure never moves it; whatever a handler does, renewals run on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from shardline.common.deaggregation import Validation, iterate
-from shardline.common.errors import ServiceError
-from shardline.consumer.events import BatchProcessed, HandlerFailed
-from shardline.consumer.handler import Batch, Origin, Piece
-from shardline.consumer.retrieval.placement import Placement
+from shardline.consumer.driver.decoding import Decoder
+from shardline.consumer.driver.giving_up import Failures, Verdict
+from shardline.consumer.driver.lanes import Lanes
+from shardline.consumer.events import BatchProcessed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
-    from shardline.common.deaggregation import UserRecords
     from shardline.common.ports.kinesis import GetRecordsPage
-    from shardline.common.records import KinesisRecord, Position
+    from shardline.common.records import Position
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
-    from shardline.consumer.handler import HandlerSpec, Record
+    from shardline.consumer.handler import Batch, HandlerSpec, Record
 
 __all__ = ["Delivery"]
 
-_YIELD_BYTES = 512 * 1024
-"""How much is decoded before other tasks get their turn: a few milliseconds."""
+_TURN_S: Final = 0.01
+"""A handler that never waits gives the loop its turn (renewals, other shards) after so long."""
 
 
 class Delivery:
@@ -37,31 +34,43 @@ class Delivery:
 
     def __init__(self, context: Context, plan: StreamPlan, keeper: Keeper, after: Position | None) -> None:
         self._context = context
-        self._plan = plan
         self._spec: HandlerSpec = plan.handler
         self._keeper = keeper
-        self._row = keeper.lease.row
-        self._token = keeper.lease.token
-        self._after = after
-        self._placement = Placement(self._row.hash_range)
+        self._lease_key = keeper.lease.key
+        self._decoder = Decoder(context.config.delivery, plan.stream.name, keeper.lease.row, keeper.lease.token, after)
         self._stopping = asyncio.Event()
+        self._failed = Failures(context, self._lease_key, self._spec.policy, self._stopping)
+        self._lanes: Lanes | None = None
         self._current: Record | None = None
         self._done: Position | None = None
         self._open = True
         self._went_through = False
         self._counted_records = 0
         self._checkpoint_at = context.runtime.monotonic()
-        self.busy_since: float | None = None
+        self._busy_since: float | None = None
         self.on_thread = False
-        self.failures = 0
 
     @property
     def done(self) -> Position | None:
         """The highest position up to which the handler is done; None before the first record."""
-        current = self._current
-        if current is not None and (self._done is None or current.position > self._done):
-            return current.position
-        return self._done
+        current, lanes = self._current, self._lanes
+        positions = [self._done, None if current is None else current.position, None if lanes is None else lanes.done]
+        return max((position for position in positions if position is not None), default=None)
+
+    @property
+    def busy_since(self) -> float | None:
+        """When the (oldest) running handler call began; None when none runs."""
+        return self._busy_since if self._lanes is None else self._lanes.busy_since
+
+    @property
+    def has_thread(self) -> bool:
+        """Say whether a handler still runs on a thread, abandoned or not."""
+        return self.on_thread or (self._lanes is not None and self._lanes.has_thread)
+
+    @property
+    def failures(self) -> int:
+        """How often the record or batch in hand has failed."""
+        return self._failed.attempts if self._lanes is None else self._lanes.failures
 
     def stop(self) -> None:
         """Deliver nothing further after the handler call that is running."""
@@ -73,71 +82,29 @@ class Delivery:
 
     async def deliver(self, page: GetRecordsPage) -> bool:
         """Deliver a page; False when stopped, or when the lease is over, before its last record was done."""
-        async for pieces in self._decoded(page):
-            batch = Batch(
-                pieces,
-                stream=self._plan.stream.name,
-                shard_id=self._row.shard_id,
-                token=self._token,
-                millis_behind_latest=page.millis_behind_latest,
-                drop_misplaced=self._context.config.delivery.drop_misplaced,
-            )
-            if not await self._deliver(batch):
+        async for batch in self._decoder.batches(page):
+            started = self._context.runtime.monotonic()
+            self._keeper.meter.add(batch.size)
+            if not await (self._by_key(batch) if self._spec.lanes > 1 else self._in_order(batch)):
                 return False
+            self._settle(batch, started)
         return True
 
-    # --- decoding ----------------------------------------------------------------------------------------------------
+    async def _by_key(self, batch: Batch) -> bool:
+        if self._stopping.is_set() or not await self._keeper.valid():
+            return False
+        lanes = self._lanes = Lanes(self._context, self._spec, self._keeper, self._stopping, self._count)
+        finished = await lanes.run(batch)
+        self._done = self.done
+        if finished:
+            self._done = batch.last
+        self._lanes = None
+        return finished
 
-    async def _decoded(self, page: GetRecordsPage) -> AsyncIterator[list[Piece]]:
-        """Yield the page's user records in lists of bounded size; the loop gets its turn in between."""
-        limit = self._context.config.delivery.batch_records
-        pieces: list[Piece] = []
-        total = decoded = 0
-        for record in page.records:
-            piece = await self._piece(record)
-            if piece.pending == 0:
-                continue
-            pieces.append(piece)
-            total += piece.pending
-            decoded += len(record.data)
-            if total >= limit:
-                yield pieces
-                pieces, total = [], 0
-            if decoded >= _YIELD_BYTES:
-                decoded = 0
-                await asyncio.sleep(0)
-        if pieces:
-            yield pieces
-
-    async def _piece(self, record: KinesisRecord) -> Piece:
-        number = int(record.sequence_number)
-        origin = Origin(
-            self._plan.stream.name,
-            self._row.shard_id,
-            record.sequence_number,
-            number,
-            record.arrival_time_s,
-            self._token,
-        )
-        check = Validation(record.data, max_sub_records=self._context.config.delivery.max_sub_records)
-        while not check.step():  # noqa: ASYNC110 - nobody is waited for: the loop gets its turn between two steps.
-            await asyncio.sleep(0)
-        records = iterate(check, record.partition_key, hash_range=self._placement.to_judge(check))
-        return Piece(origin, records, self._skip(number, records), len(record.data))
-
-    def _skip(self, number: int, records: UserRecords) -> int:
-        """Return how many of the user records were done before this tenure began."""
-        after = self._after
-        if after is None or number > after.sequence_number:
-            return 0
-        return len(records) if number < after.sequence_number else after.sub_sequence_number + 1
-
-    # --- handing over ------------------------------------------------------------------------------------------------
-
-    async def _deliver(self, batch: Batch) -> bool:
-        started = self._context.runtime.monotonic()
-        rest, attempts = batch, 0
-        self._keeper.meter.add(batch.size)
+    async def _in_order(self, batch: Batch) -> bool:
+        """Deliver a batch until it is done, parked record by record if it must be; False when stopped before."""
+        self._failed.reset()
+        rest = batch
         while len(rest):
             if self._stopping.is_set() or not await self._keeper.valid():
                 return False
@@ -147,13 +114,31 @@ class Delivery:
                 return False  # Whatever a superseded handler did or returned, it is not ours to record.
             if error is None and self._finished(rest):
                 break
-            rest = rest.after(self.done) if self.done is not None else rest
-            if error is not None:
-                attempts = 1 if self.done != before else attempts + 1
-                self.failures = attempts
-                await self._back_off(rest, error, attempts)
-        self.failures = 0
-        self._settle(batch, started)
+            rest = self._rest(rest)
+            if error is None:
+                continue
+            if self.done != before:
+                self._failed.reset()
+            verdict = await self._failed.add(error, rest.first)
+            if verdict is Verdict.STOP or (verdict is Verdict.PARK and not await self._give_up(rest)):
+                return False
+            rest = self._rest(rest)
+        self._failed.reset()
+        return True
+
+    def _rest(self, batch: Batch) -> Batch:
+        return batch if self.done is None else batch.after(self.done)
+
+    async def _give_up(self, rest: Batch) -> bool:
+        """Park the failing record; of a failing batch find it by halving. False when stopped before."""
+        if self._spec.takes_batch and len(rest) > 1:
+            left, right = rest.halves()
+            return await self._in_order(left) and await self._in_order(right)
+        record = next(iter(rest))
+        if not await self._failed.park(record):
+            return False
+        self._current = record
+        self._failed.reset()
         return True
 
     def _finished(self, rest: Batch) -> bool:
@@ -164,10 +149,12 @@ class Delivery:
         self._current = None
         return True
 
+    # --- calling the handler -----------------------------------------------------------------------------------------
+
     async def _call(self, rest: Batch) -> Exception | None:
         """Call the handler for `rest`; returns what it raised. A per-record handler gets one record after another."""
         self._went_through = False
-        self.busy_since = self._context.runtime.monotonic()
+        self._busy_since = self._context.runtime.monotonic()
         try:
             if self._spec.takes_batch:
                 await self._call_batch(rest)
@@ -178,7 +165,7 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
             return error
         finally:
-            self.busy_since = None
+            self._busy_since = None
         return None
 
     def _on_thread(self, function: Callable[[Batch], Exception | None], rest: Batch) -> Exception | None:
@@ -200,11 +187,16 @@ class Delivery:
     async def _each(self, rest: Batch) -> None:
         call, lease, stopping = self._spec.call, self._keeper.lease, self._stopping.is_set
         monotonic = self._context.runtime.monotonic
+        turn = monotonic() + _TURN_S
         for record in rest:
             now = monotonic()
+            if now > turn:
+                await asyncio.sleep(0)
+                now = monotonic()
+                turn = now + _TURN_S
             if stopping() or not lease.is_valid(now):
                 return
-            self.busy_since = now
+            self._busy_since = now
             await call(record)
             self._current = record
             self._count()
@@ -219,34 +211,13 @@ class Delivery:
                 now = monotonic()
                 if not self._open or self._stopping.is_set() or not lease.is_valid(now):
                     return None
-                self.busy_since = now
+                self._busy_since = now
                 function(record)
                 self._current = record
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
             return error
         self._went_through = True
         return None
-
-    async def _back_off(self, rest: Batch, error: Exception, attempts: int) -> None:
-        context = self._context
-        delay = context.config.delivery.retry.delay_s(attempts, context.runtime.random)
-        text = error.code if isinstance(error, ServiceError) else type(error).__name__
-        context.events.emit(
-            HandlerFailed(
-                lease=self._row.key,
-                position=str(rest.first),
-                attempt=attempts,
-                error=text,
-                retry_in_s=delay,
-            )
-        )
-        await self._pause(delay)
-
-    async def _pause(self, delay_s: float) -> None:
-        """Wait, but not longer than until a stop is asked for."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay_s):
-                await self._stopping.wait()
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
@@ -272,7 +243,7 @@ class Delivery:
         self._count()
         self._context.events.emit(
             BatchProcessed(
-                lease=self._row.key,
+                lease=self._lease_key,
                 records=len(batch),
                 kinesis_records=batch.kinesis_records,
                 bytes=batch.size,

@@ -121,7 +121,7 @@ class Holding:
     @property
     def _on_thread(self) -> bool:
         delivery = None if self.consumer is None else self.consumer.delivery
-        return delivery is not None and delivery.on_thread
+        return delivery is not None and delivery.has_thread
 
     def health(self) -> LeaseHealth:
         """Return how the lease and its handler are."""

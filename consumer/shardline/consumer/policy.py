@@ -1,0 +1,110 @@
+"""What becomes of a record whose handler keeps failing: tried again for ever, or until a limit, and what comes then.
+
+Invariants: nothing is skipped unless it was parked first; the default holds the shard at the record and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import isfinite
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from shardline.common.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["FailurePolicy", "Parked", "ParkingLot", "PerKey", "Then", "park_record", "per_key", "stop_worker"]
+
+ParkingLot: TypeAlias = "Callable[[Parked], Any]"
+"""Takes a parked record and keeps it: asynchronous, or blocking (then it runs on a thread). It must raise if it cannot;
+then it is asked again, and the shard waits."""
+
+_LANES_MAX = 10_000
+
+
+class Then(StrEnum):
+    """What comes after the last attempt."""
+
+    HOLD = "hold"
+    PARK = "park"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """A record that was given up, whole: its bytes, where it stood, why, and how often it was tried."""
+
+    stream: str
+    shard_id: str
+    sequence_number: str
+    sub_sequence_number: int
+    partition_key: str | None = field(repr=False)
+    explicit_hash_key: str | None
+    data: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    arrival_time_s: float
+    reason: str
+    attempts: int
+    parked_at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePolicy:
+    """When a handler's failure counts as final (`attempts` or `age_s`, whichever comes first), and what comes then.
+
+    Build it with `park_record` or `stop_worker`; without one a record is tried for ever. Raises `InvalidInput` for
+    limits out of range, or parking without a lot.
+    """
+
+    attempts: int | None = None
+    age_s: float | None = None
+    then: Then = Then.HOLD
+    lot: ParkingLot | None = None
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and (isinstance(self.attempts, bool) or self.attempts < 1):
+            raise InvalidInput("attempts", "1 or more", str(self.attempts))
+        if self.age_s is not None and not (isfinite(self.age_s) and self.age_s > 0):
+            raise InvalidInput("age_s", "a finite number of seconds above 0", str(self.age_s))
+        if self.then is not Then.HOLD and self.attempts is None and self.age_s is None:
+            raise InvalidInput("attempts or age_s", "given: when a failure is final")
+        if (self.then is Then.PARK) != (self.lot is not None):
+            raise InvalidInput("lot", "given where records are parked, and only there")
+
+    def gives_up(self, attempts: int, failing_s: float) -> bool:
+        """Say whether a record that failed `attempts` times over `failing_s` seconds is not tried again."""
+        if self.then is Then.HOLD:
+            return False
+        enough = self.attempts is not None and attempts >= self.attempts
+        return enough or (self.age_s is not None and failing_s >= self.age_s)
+
+
+def park_record(lot: ParkingLot, *, attempts: int | None = None, age_s: float | None = None) -> FailurePolicy:
+    """Return the policy that parks a record after its last attempt and goes on behind it.
+
+    A batch that keeps failing is halved until the record is found. Raises `InvalidInput` without any limit.
+    """
+    return FailurePolicy(attempts=attempts, age_s=age_s, then=Then.PARK, lot=lot)
+
+
+def stop_worker(*, attempts: int | None = None, age_s: float | None = None) -> FailurePolicy:
+    """Return the policy that stops the worker after the last attempt: leases are given back, `serve`, `run` raise."""
+    return FailurePolicy(attempts=attempts, age_s=age_s, then=Then.STOP)
+
+
+@dataclass(frozen=True, slots=True)
+class PerKey:
+    """Up to `lanes` records of a shard at a time, in order within each partition key; build it with `per_key`."""
+
+    lanes: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.lanes, bool) or not 1 <= self.lanes <= _LANES_MAX:
+            raise InvalidInput("per_key", f"from 1 to {_LANES_MAX}", str(self.lanes))
+
+
+def per_key(lanes: int) -> PerKey:
+    """Return the concurrency "`lanes` at a time, in order within each partition key"; raises `InvalidInput`."""
+    return PerKey(lanes)
