@@ -70,6 +70,10 @@ layer: $(VENV)/.check  ## A zip for a Lambda layer: its size, modules and import
 bench: $(VENV)/.bench  ## CPU per user record, beside the peers: ARGS="--only encode/100 --repetitions 9".
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: conformance
+conformance: $(VENV)/.check  ## Our Kinesis and tables, moto and kinesis-local by one script: ARGS="--only split".
+	$(BIN)/python -m tools.conformance $(ARGS)
+
 # ---- test and check -------------------------------------------------------------------------------------------------
 # The core tests: quick, no process, no network. `slow` marks what belongs to `make test` only.
 CORE_TESTS := $(wildcard tests/tidy tests/common tests/producer tests/consumer tests/lambda_)
