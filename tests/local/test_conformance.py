@@ -1,4 +1,4 @@
-"""The conformance script on our own doors: a difference of ours is a bug. (`make conformance` runs the others too.)"""
+"""The conformance script on our own doors: a difference of ours is a bug; `make conformance` runs the others too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_our_tables_do_what_dynamodb_does() -> None:
 
 def test_explanations_are_of_steps_that_exist() -> None:
     """No explanation outlives its step, and none excuses a door of ours."""
-    names = {step.name for step in (*KINESIS, *DYNAMODB)}
+    names = {step.name for step in KINESIS} | {step.name for step in DYNAMODB}
     assert {step for _, step in EXPLANATIONS} <= names
     assert {backend for backend, _ in EXPLANATIONS} <= {"moto", backends.REFEREE}
 

@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 """What the script runs against: our state by both doors, moto, and kinesis-local where Node can run it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 """The calls that the script makes, as one small interface: over any endpoint with boto3, and straight on our state."""
 
 from __future__ import annotations
