@@ -310,6 +310,26 @@ def test_leases_of_finished_shards_are_nobodys_news() -> None:
     assert live.shards_by_worker() == {"worker-1": 0, "worker-2": 1}
 
 
+def test_notes_of_a_kind_are_shown_once_a_second() -> None:
+    """A storm of failed calls does not push everything else off the screen; what was not shown is counted."""
+    live = live_with_two_workers()
+    for elapsed_s, text in (
+        (5.0, "call.failed: a"),
+        (5.1, "call.failed: b"),
+        (5.2, "task: c"),
+        (5.9, "call.failed: d"),
+    ):
+        live.on_message("worker-1", Note(0.0, text), elapsed_s)
+    live.on_message("worker-2", Note(0.0, "call.failed: e"), 5.9)
+    live.on_message("worker-1", Note(0.0, "call.failed: f"), 6.1)
+    assert [event.partition("  ")[2] for event in map(str.lstrip, live.last_events(4))] == [
+        "worker-1: call.failed: a",
+        "worker-1: task: c",
+        "worker-2: call.failed: e",
+        "worker-1: call.failed: f (and 2 more since)",
+    ]
+
+
 def test_events_are_bounded() -> None:
     """Only the last events are kept, and all of them counted."""
     live = Live()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -162,6 +164,31 @@ def test_an_interrupted_demo_removes_what_it_created(
     """Ctrl-C, SIGTERM and a reader that goes away each end it with their status, silently, and nothing is left."""
     assert interrupted(forgetful, number) == (status, "")
     assert left_behind(forgetful) == ([], [])
+
+
+def test_a_terminal_gets_a_picture_and_its_cursor_back() -> None:
+    """On a terminal the shards are drawn live; after Ctrl-C the cursor shows again."""
+    outer, inner = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shardline.cli", "demo"],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        env={**ENVIRONMENT, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40"},
+    )
+    os.close(inner)
+    shown = b""
+    while b"lag s" not in shown:
+        shown += os.read(outer, 65_536)
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(OSError):  # Reading a terminal that nobody has open any more fails.
+        while data := os.read(outer, 65_536):
+            shown += data
+    os.close(outer)
+    assert process.wait(TIMEOUT_S) == 130
+    assert b"shardline demo: stream shardline-demo-" in shown
+    assert shown.rfind(b"\x1b[?25h") > shown.rfind(b"\x1b[?25l") > 0
+    assert b"Traceback" not in shown
 
 
 def alive(pids: list[str]) -> list[str]:

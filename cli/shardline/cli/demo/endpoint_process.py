@@ -9,13 +9,14 @@ import asyncio
 
 from shardline.cli.demo.child import Parent
 from shardline.cli.demo.messages import Ready
-from shardline.local import LocalEndpoint
+from shardline.local import LocalEndpoint, tune_collector
 
 __all__: list[str] = []
 
 
 async def _serve() -> None:
     parent = Parent()
+    tune_collector()
     async with LocalEndpoint() as endpoint:
         parent.say(Ready(parent.now(), endpoint.url))
         await parent.stop()

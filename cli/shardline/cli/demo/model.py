@@ -25,6 +25,7 @@ __all__ = ["EVENTS_MAX", "Counts", "Live", "ShardRow", "ShardState", "Snapshot",
 
 EVENTS_MAX = 12
 _WINDOW_S = 2.0
+_NOTE_S = 1.0
 
 
 class ShardState(StrEnum):
@@ -115,6 +116,7 @@ class Live:
         self._events: deque[str] = deque(maxlen=EVENTS_MAX)
         self._views: Counter[str] = Counter()
         self._alarms = 0
+        self._notes: dict[tuple[str, str], tuple[float | None, int]] = {}
         self.events_total = 0
         self._orphaned: dict[str, tuple[float, str]] = {}
         self.takeovers: list[float] = []
@@ -184,7 +186,17 @@ class Live:
             progress.ended, progress.owner = True, None
             self.on_event(elapsed_s, f"{name} read {_short(message.shard_id)} to its end")
         elif isinstance(message, Note):
-            self.on_event(elapsed_s, f"{name}: {message.text}")
+            self._note(name, message.text, elapsed_s)
+
+    def _note(self, name: str, text: str, elapsed_s: float) -> None:
+        """Show a note, unless its kind (up to the first colon) was shown within a second: then only count it."""
+        kind = (name, text.partition(":")[0])
+        shown_s, more = self._notes.get(kind, (None, 0))
+        if shown_s is not None and 0 <= elapsed_s - shown_s < _NOTE_S:
+            self._notes[kind] = (shown_s, more + 1)
+            return
+        self._notes[kind] = (elapsed_s, 0)
+        self.on_event(elapsed_s, f"{name}: {text}" + (f" (and {more} more since)" if more else ""))
 
     def _of(self, shard_id: str) -> _Progress:
         return self._progress.setdefault(shard_id, _Progress())
