@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shardline.common.bucket import TokenBucket
@@ -46,6 +46,7 @@ def test_time_that_goes_back_earns_nothing_twice() -> None:
     assert bucket.level(61) == 1
 
 
+@example(rate=0.001, capacity=1.891317743808031, start=0.0, takes=[(0.0, 4395632.2), (0.0, 4194304.1), (1.0, 1.0)])
 @given(
     st.floats(0.001, 1e7),
     st.floats(0.001, 1e7),

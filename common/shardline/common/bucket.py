@@ -6,7 +6,7 @@ who waits `wait_s` may then take, whatever rounding does.
 
 from __future__ import annotations
 
-from math import isfinite
+from math import isfinite, ulp
 
 from shardline.common.errors import InvalidInput
 
@@ -43,7 +43,9 @@ class TokenBucket:
         """
         missing = min(amount, self.capacity) - self.level(now)
         wait = missing / self.rate_per_s
-        return wait if wait >= _WAIT_S_MIN else 0.0
+        # What the clock or the level cannot express would never be waited off.
+        unseen = 4 * max(ulp(now), ulp(self._level) / self.rate_per_s)
+        return wait if wait >= max(_WAIT_S_MIN, unseen) else 0.0
 
     def take(self, now: float, amount: float) -> None:
         """Take `amount`, into debt if need be; ask `wait_s` first where the rate must hold."""
