@@ -71,7 +71,7 @@ def test_no_worker_no_move() -> None:
     assert decide_by_count(fleet([None], 0), leases_per_worker_max=MANY, balance=True, random=Random(1)) == []
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data(), st.integers(1, 300), st.integers(0, 500), st.integers(0, 2**32))
 def test_one_run_balances_and_the_next_rests(data: st.DataObject, workers: int, leases: int, seed: int) -> None:
     """From any ownership one balanced run ends within one lease of even, and the following run moves nothing."""
@@ -87,7 +87,7 @@ def test_one_run_balances_and_the_next_rests(data: st.DataObject, workers: int, 
     assert decide_by_count(settled, leases_per_worker_max=MANY, balance=True, random=random) == []
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 20), st.integers(0, 60), st.integers(1, 5), st.integers(0, 2**32))
 def test_the_cap_holds(workers: int, leases: int, cap: int, seed: int) -> None:
     """Nobody is given more than the cap; what is left stays unassigned."""

@@ -122,7 +122,7 @@ def test_settings_out_of_range_are_refused(field: str, value: float) -> None:
         VarianceSettings(**{field: value})  # type: ignore[arg-type]  # The point of the test is the wrong value.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 300), st.integers(0, 500), st.integers(0, 2**32), st.booleans())
 def test_every_lease_finds_a_live_worker_once(workers: int, leases: int, seed: int, even: bool) -> None:
     """All unassigned leases are assigned, each once, to live workers, and no worker passes twice its share."""
@@ -139,7 +139,7 @@ def test_every_lease_finds_a_live_worker_once(workers: int, leases: int, seed: i
     assert all(load(settled, one) <= share + 2 * max(weights, default=0.0) for one in ids)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(2, 40), st.integers(1, 120), st.integers(0, 2**32))
 def test_repeated_runs_come_to_rest(workers: int, leases: int, seed: int) -> None:
     """From any ownership, balancing again and again reaches a fleet that it leaves alone."""
