@@ -102,7 +102,7 @@ class World:
     # --- the fleet ---
 
     def worker(
-        self, name: str, handler: Callable[[Any], Any] | None = None, *, batch: bool = False, **settings: Any
+        self, name: str, handler: Callable[..., Any] | None = None, *, batch: bool = False, **settings: Any
     ) -> Worker:
         """Return a worker that is not started."""
         host = self.hosts[name] = self.sim.host(name)
@@ -111,7 +111,7 @@ class World:
             leases=settings.pop("leases", QUICK),
             delivery=settings.pop("delivery", DeliveryConfig()),
         )
-        how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure")}
+        how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec")}
         settings.setdefault("start", "TRIM_HORIZON")
         settings.setdefault("streams", self.stream)
         worker = Worker(
@@ -126,7 +126,7 @@ class World:
         self.workers[name] = worker
         return worker
 
-    def start(self, name: str, handler: Callable[[Any], Any] | None = None, **settings: Any) -> Worker:
+    def start(self, name: str, handler: Callable[..., Any] | None = None, **settings: Any) -> Worker:
         """Start a worker on a host of its own."""
         worker = self.worker(name, handler, **settings)
         self.leaving[name] = self.hosts[name].spawn(worker.serve())

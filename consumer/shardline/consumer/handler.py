@@ -11,20 +11,25 @@ from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from shardline.common.errors import InvalidInput
+from shardline.common.codec import decode
+from shardline.common.errors import DecodeFailure, InvalidInput
 from shardline.common.records import Position
 from shardline.consumer.policy import FailurePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
+    from shardline.common.codec import Codec
     from shardline.common.deaggregation import UserRecords
     from shardline.consumer.policy import PerKey
 
 __all__ = ["Batch", "Handler", "HandlerSpec", "Origin", "Piece", "Record", "is_asynchronous"]
 
-Handler: TypeAlias = "Callable[[Any], Any]"
-"""A function of one `Record`, or of one `Batch`; asynchronous, or blocking (then it runs on a thread)."""
+Handler: TypeAlias = "Callable[..., Any]"
+"""A function of one `Record`, or of one `Batch`; asynchronous, or blocking (then it runs on a thread).
+
+With a codec, of the decoded value and, if it takes two arguments, the `Record`; or of a list of values and the `Batch`.
+"""
 
 
 class Origin(NamedTuple):
@@ -221,6 +226,22 @@ class Batch:
         ]
         return self._of(rest)
 
+    def before(self, position: Position) -> Batch:
+        """Return the part of the batch below `position`; empty when nothing is."""
+        return self.head(sum(_below(piece, position) for piece in self._pieces))
+
+    def head(self, count: int) -> Batch:
+        """Return the first `count` records (misplaced ones included) as a batch; the batch itself if it has no more."""
+        if count >= len(self):
+            return self
+        part: list[Piece] = []
+        for piece in self._pieces:
+            taken = min(count, piece.pending)
+            count -= taken
+            if taken:
+                part.append(piece._replace(stop=piece.skip + taken))
+        return self._of(part)
+
     def halves(self) -> tuple[Batch, Batch]:
         """Return the batch as two of about equal size, in order; only for two records or more."""
         left: list[Piece] = []
@@ -253,18 +274,29 @@ def _above(piece: Piece, position: Position) -> Piece:
     return piece._replace(skip=max(piece.skip, position.sub_sequence_number + 1))
 
 
+def _below(piece: Piece, position: Position) -> int:
+    """Return how many of a piece's records lie below `position`."""
+    if piece.origin.number != position.sequence_number:
+        return piece.pending if piece.origin.number < position.sequence_number else 0
+    return max(0, min(piece.end, position.sub_sequence_number) - piece.skip)
+
+
 _FOR_EVER = FailurePolicy()
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
-    """A registered handler: what it takes, and whether it blocks."""
+    """A registered handler: what it takes, and whether it blocks.
+
+    `function` is called with one argument, a record or what `prepare` makes of a batch; decoding is part of it.
+    """
 
     function: Handler
     takes_batch: bool
     blocking: bool
     lanes: int = 1
     policy: FailurePolicy = _FOR_EVER
+    codec: Codec | None = None
 
     @property
     def call(self) -> Callable[[Any], Awaitable[None]]:
@@ -279,20 +311,63 @@ class HandlerSpec:
         batch: bool,
         concurrency: PerKey | None = None,
         on_failure: FailurePolicy | None = None,
+        codec: Codec | None = None,
     ) -> HandlerSpec:
-        """Describe a handler; raises `InvalidInput` for something that cannot be called with one argument."""
+        """Describe a handler; raises `InvalidInput` for something that cannot be called with what it will get."""
         if batch and concurrency is not None:
             raise InvalidInput("concurrency", "given for handlers of single records: a batch is one call")
         if not callable(function):
             raise InvalidInput("handler", "a function of one record or batch", type(function).__name__)
-        try:
-            inspect.signature(function).bind(None)
-        except TypeError:
-            raise InvalidInput("handler", "a function of one argument") from None
-        except ValueError:
-            pass  # A built-in without a signature: calling it will tell.
+        call = function if codec is None else _decoding(function, codec, batch=batch)
+        if codec is None and not _takes(function, 1):
+            raise InvalidInput("handler", "a function of one argument")
         lanes = 1 if concurrency is None else concurrency.lanes
-        return cls(function, batch, not is_asynchronous(function), lanes, on_failure or _FOR_EVER)
+        return cls(call, batch, not is_asynchronous(function), lanes, on_failure or _FOR_EVER, codec)
+
+    def prepare(self, rest: Batch) -> tuple[Batch, object]:
+        """Return how much of a batch to hand over, and what `function` gets for it.
+
+        With a codec that ends before the first record that cannot be decoded; where that is the batch's first, its
+        `DecodeFailure` is raised: it is then the record that fails.
+        """
+        if self.codec is None:
+            return rest, rest
+        values: list[Any] = []
+        for record in rest:
+            try:
+                values.append(decode(record.data, self.codec, record.headers))
+            except DecodeFailure:
+                if not values:
+                    raise
+                rest = rest.before(record.position)
+                break
+        return rest, (values, rest)
+
+
+def _takes(function: Handler, arguments: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # A built-in without a signature: calling it will tell.
+    return True
+
+
+def _decoding(function: Handler, codec: Codec, *, batch: bool) -> Handler:
+    """Return a handler of decoded values as one of a record, or of what `prepare` gives; its coroutine is handed on."""
+    if not _takes(function, 2) and not _takes(function, 1):
+        raise InvalidInput("handler", "a function of a decoded value, or of one and its record")
+    alone = not _takes(function, 2)
+
+    def of_record(record: Record) -> object:
+        value = decode(record.data, codec, record.headers)
+        return function(value) if alone else function(value, record)
+
+    def of_batch(prepared: tuple[list[Any], Batch]) -> object:
+        return function(prepared[0]) if alone else function(*prepared)
+
+    return of_batch if batch else of_record
 
 
 def is_asynchronous(function: Handler) -> bool:

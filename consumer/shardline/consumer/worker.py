@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from shardline.common.clock import AsyncioRuntime
+from shardline.common.codec import JsonCodec
 from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from shardline.common.codec import Codec
     from shardline.common.events import Listener
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
@@ -109,6 +111,8 @@ class Worker:
         batch: bool = False,
         concurrency: PerKey | None = None,
         on_failure: FailurePolicy | None = None,
+        model: object = None,
+        codec: Codec | None = None,
     ) -> Callable[[H], H]: ...
 
     def handler(
@@ -119,6 +123,8 @@ class Worker:
         batch: bool = False,
         concurrency: PerKey | None = None,
         on_failure: FailurePolicy | None = None,
+        model: object = None,
+        codec: Codec | None = None,
     ) -> Any:
         """Register a handler for a stream (or for all that have none): of one `Record`, or with `batch` of one `Batch`.
 
@@ -127,6 +133,10 @@ class Worker:
         `on_failure` says otherwise. `concurrency=per_key(32)` works on 32 records of a shard at a time, in order within
         each partition key; checkpoints then stop at the first record that is not done.
 
+        With `model` (a dataclass, pydantic or msgspec model: JSON) or `codec` the handler gets the decoded value and,
+        if it takes a second argument, the record; or with `batch` the list of values and the batch. A payload that
+        cannot be decoded (`DecodeFailure`) is a failure of the handler at that record.
+
         Raises `InvalidInput` for a stream that the worker does not read, or that has a handler already.
         """
         if callable(stream):
@@ -134,7 +144,15 @@ class Worker:
             return stream
 
         def register(function: H) -> H:
-            self.add_handler(function, stream, batch=batch, concurrency=concurrency, on_failure=on_failure)
+            self.add_handler(
+                function,
+                stream,
+                batch=batch,
+                concurrency=concurrency,
+                on_failure=on_failure,
+                model=model,
+                codec=codec,
+            )
             return function
 
         return register
@@ -147,6 +165,8 @@ class Worker:
         batch: bool = False,
         concurrency: PerKey | None = None,
         on_failure: FailurePolicy | None = None,
+        model: object = None,
+        codec: Codec | None = None,
     ) -> None:
         """Do what `handler` does, as a call."""
         names = [one.name for one in self._streams]
@@ -157,7 +177,9 @@ class Worker:
         key = stream or ""
         if key in self._handlers:
             raise InvalidInput("handler", "given once per stream")
-        self._handlers[key] = HandlerSpec.of(function, batch=batch, concurrency=concurrency, on_failure=on_failure)
+        self._handlers[key] = HandlerSpec.of(
+            function, batch=batch, concurrency=concurrency, on_failure=on_failure, codec=_codec(model, codec)
+        )
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -355,6 +377,14 @@ def _starts(
     if unknown := sorted(set(start) - names):
         raise InvalidInput("start", f"given for the worker's streams; {', '.join(unknown)} is not one")
     return {name: Start.of(one) for name, one in start.items()}
+
+
+def _codec(model: object, codec: Codec | None) -> Codec | None:
+    if model is None:
+        return codec
+    if codec is not None:
+        raise InvalidInput("model and codec", "one of them: a codec has its model")
+    return JsonCodec(model)
 
 
 def _default_connection() -> Services:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardline.common.codec import encode
 from shardline.common.errors import InvalidInput
 from shardline.common.hashing import hash_key_bytes, parse_explicit_hash_key
 from shardline.common.limits import PARTITION_KEY_LENGTH_MAX, PARTITION_KEY_LENGTH_MIN
@@ -11,7 +12,9 @@ from shardline.common.limits import PARTITION_KEY_LENGTH_MAX, PARTITION_KEY_LENG
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Accepted", "accept", "accepted_again"]
+    from shardline.common.codec import Codec
+
+__all__ = ["Accepted", "accept", "accepted_again", "encoded"]
 
 
 class Accepted(NamedTuple):
@@ -57,6 +60,21 @@ def accept(
     if size > record_bytes_max:
         raise InvalidInput("data", f"at most {record_bytes_max} bytes with its partition key", f"{size} bytes")
     return Accepted(content, key, hash_text, _headers(headers), hash_bytes, key_bytes)
+
+
+def encoded(data: object, headers: Mapping[str, str] | None, codec: Codec) -> tuple[object, Mapping[str, str] | None]:
+    """Return an object as the codec's bytes, with its headers beside the caller's (which win); bytes and text as given.
+
+    Raises `EncodeFailure` for what the codec refuses.
+    """
+    if _is_plain(data):
+        return data, headers
+    made = encode(data, codec)
+    return made.data, {**(made.headers or {}), **(headers or {})}
+
+
+def _is_plain(data: object) -> bool:
+    return isinstance(data, bytes | str | bytearray | memoryview)
 
 
 def accepted_again(

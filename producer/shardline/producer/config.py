@@ -23,6 +23,7 @@ from shardline.common.limits import (
 )
 
 if TYPE_CHECKING:
+    from shardline.common.codec import Codec
     from shardline.common.metrics.settings import MetricsSettings
 
 __all__ = [
@@ -123,8 +124,9 @@ class StreamSettings:
     Times in seconds from `put`: `linger_s` until a record is sent at the latest when nothing is in the way, `ttl_s`
     until it fails. `buffer_bytes_max` None means: what the stream can drain within the TTL, at most the producer's
     memory. `rate_share` is this producer's part of each shard's limits (1.0 = 1 MiB/s and 1,000 records/s).
-    `record_bytes_max` None means the stream's own limit, 1 MiB where we may not ask. Raises `InvalidInput` on
-    construction, also for settings that contradict each other.
+    `record_bytes_max` None means the stream's own limit, 1 MiB where we may not ask. `codec` makes
+    bytes of objects that are neither bytes nor text (its headers travel in the aggregate's tags, beside the caller's,
+    which win). Raises `InvalidInput` on construction, also for settings that contradict each other.
     """
 
     aggregation: bool = True
@@ -144,6 +146,7 @@ class StreamSettings:
     on_gap: OnGap = OnGap.STOP
     consumers: Consumers = Consumers.KCL
     shard_map_refresh_s: float = 300.0
+    codec: Codec | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("ordering", Ordering), ("on_gap", OnGap), ("consumers", Consumers)):

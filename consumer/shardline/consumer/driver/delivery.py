@@ -7,7 +7,7 @@ the handler has returned, or that are parked; a failure never moves it; whatever
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, HandlerSpec, Record
 
 __all__ = ["Delivery"]
+
+T = TypeVar("T")
 
 _TURN_S: Final = 0.01
 """A handler that never waits gives the loop its turn (renewals, other shards) after so long."""
@@ -45,6 +47,7 @@ class Delivery:
         self._done: Position | None = None
         self._open = True
         self._went_through = False
+        self._part: Batch | None = None  # What a batch handler was given of the rest.
         self._counted_records = 0
         self._checkpoint_at = context.runtime.monotonic()
         self._busy_since: float | None = None
@@ -112,8 +115,8 @@ class Delivery:
             error = await self._call(rest)
             if self._keeper.lease.over:
                 return False  # Whatever a superseded handler did or returned, it is not ours to record.
-            if error is None and self._finished(rest):
-                break
+            if error is None:
+                self._finished(rest)
             rest = self._rest(rest)
             if error is None:
                 continue
@@ -141,19 +144,18 @@ class Delivery:
         self._failed.reset()
         return True
 
-    def _finished(self, rest: Batch) -> bool:
-        """Say whether the handler went through all of `rest`: its end is done then, dropped records included."""
-        if not self._spec.takes_batch and not self._went_through:
-            return False
-        self._done = rest.last
-        self._current = None
-        return True
+    def _finished(self, rest: Batch) -> None:
+        """Note what the handler went through: the end of that is done, dropped records included."""
+        if self._spec.takes_batch or self._went_through:
+            self._done = (self._part or rest).last
+            self._current = None
 
     # --- calling the handler -----------------------------------------------------------------------------------------
 
     async def _call(self, rest: Batch) -> Exception | None:
         """Call the handler for `rest`; returns what it raised. A per-record handler gets one record after another."""
         self._went_through = False
+        self._part = None
         self._busy_since = self._context.runtime.monotonic()
         try:
             if self._spec.takes_batch:
@@ -168,7 +170,7 @@ class Delivery:
             self._busy_since = None
         return None
 
-    def _on_thread(self, function: Callable[[Batch], Exception | None], rest: Batch) -> Exception | None:
+    def _on_thread(self, function: Callable[[T], Exception | None], rest: T) -> Exception | None:
         """Run on a thread: a cancelled call is abandoned, but its thread runs on until the handler returns."""
         if not self._open:
             return None  # Abandoned before it began.
@@ -179,10 +181,11 @@ class Delivery:
             self.on_thread = False
 
     async def _call_batch(self, rest: Batch) -> None:
+        self._part, given = self._spec.prepare(rest)
         if self._spec.blocking:
-            await self._context.runtime.run_blocking(self._on_thread, self._spec.function, rest)
+            await self._context.runtime.run_blocking(self._on_thread, self._spec.function, given)
         else:
-            await self._spec.call(rest)
+            await self._spec.call(given)
 
     async def _each(self, rest: Batch) -> None:
         call, lease, stopping = self._spec.call, self._keeper.lease, self._stopping.is_set
