@@ -74,6 +74,10 @@ bench: $(VENV)/.bench  ## CPU per user record, beside the peers: ARGS="--only en
 conformance: $(VENV)/.check  ## Our Kinesis and tables, moto and kinesis-local by one script: ARGS="--only split".
 	$(BIN)/python -m tools.conformance $(ARGS)
 
+.PHONY: overload
+overload: $(VENV)/.check  ## Three times a shard's limit for five minutes: delivered, lost, memory: ARGS="--seconds 60".
+	$(BIN)/python -m bench.overload $(ARGS)
+
 # ---- test and check -------------------------------------------------------------------------------------------------
 # The core tests: quick, no process, no network. `slow` marks what belongs to `make test` only.
 CORE_TESTS := $(wildcard tests/tidy tests/common tests/producer tests/consumer tests/lambda_)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from shardline.common.codec import Codec
     from shardline.common.events import Events
     from shardline.common.ports.kinesis import Stream
     from shardline.common.ports.runtime import Runtime
@@ -76,6 +77,7 @@ class BlockingRecordDelivery:
     @property
     def outcome(self) -> Outcome | None:
         """The record's outcome, None while it is open."""
+        self.delivery.observed = True
         return self.delivery.result_at(self.index)
 
     def result(self, timeout_s: float | None = None) -> Delivered:
@@ -221,6 +223,7 @@ class StreamProducer:
         timeout_s: float | None,
     ) -> tuple[BlockingDelivery, int]:
         self._check_place()
+        data, headers = self._engine.encoded(data, headers)
         monotonic = self._engine.runtime.monotonic
         until = None if timeout_s is None else monotonic() + timeout_s
         with self._lock:
@@ -279,6 +282,7 @@ class Producer:
         producer_settings: ProducerSettings | None = None,
         events: Events | None = None,
         runtime: Runtime | None = None,
+        codec: Codec | None = None,
         close_timeout_s: float = 60.0,
     ) -> None:
         self._lock = threading.RLock()
@@ -289,6 +293,7 @@ class Producer:
             producer_settings=producer_settings,
             events=events,
             runtime=runtime,
+            codec=codec,
             close_timeout_s=close_timeout_s,
         )
         self._inner.bind(self._lock, BlockingDelivery)

@@ -93,6 +93,7 @@ class Delivery:
 
     def result_for(self, partition_key: str | None, explicit_hash_key: int | str | None = None) -> Outcome | None:
         """Return the outcome of the records with that key (and explicit hash key), or None while it is open."""
+        self.observed = True
         parts = self._parts
         if len(parts) > 1 and partition_key is not None:
             key = hash_key(partition_key) if explicit_hash_key is None else parse_explicit_hash_key(explicit_hash_key)

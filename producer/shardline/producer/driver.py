@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from shardline.common.clock import AsyncioRuntime
+from shardline.common.codec import JsonCodec, encode
 from shardline.common.errors import Ambiguous, InvalidInput, NotFound, ProtocolViolation
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import ShardFilter, ShardFilterKind, Stream
@@ -29,9 +30,10 @@ from shardline.producer.pulse import Pulses
 from shardline.producer.report import FlushReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from contextlib import AbstractContextManager
 
+    from shardline.common.codec import Codec
     from shardline.common.hashing import Shard
     from shardline.common.ports.kinesis import KinesisApi
     from shardline.common.ports.runtime import Runtime
@@ -107,6 +109,7 @@ class RecordDelivery:
     @property
     def outcome(self) -> Outcome | None:
         """The record's outcome, None while it is open."""
+        self.delivery.observed = True
         return self.delivery.result_at(self.index)
 
     def __await__(self) -> Generator[Any, None, Delivered]:
@@ -133,12 +136,14 @@ class Engine:
         runtime: Runtime | None = None,
         lock: AbstractContextManager[Any] | None = None,
         delivery: Callable[[int, float], Delivery] = AwaitableDelivery,
+        codec: Codec | None = None,
     ) -> None:
         self.settings = settings
         self.events = events if events is not None else Events()
         self.runtime = runtime if runtime is not None else AsyncioRuntime()
         self.lock = lock if lock is not None else nullcontext()
         self.new_delivery = delivery
+        self.codec = codec if codec is not None else JsonCodec()
         self.budget = Budget(settings.memory_bytes_max)
         self.slots = Slots(settings.requests_in_flight_max or settings.connections_max)
         self.lanes: list[Lane] = []
@@ -229,6 +234,16 @@ class Engine:
             pulse = self._pulses.take([lane.core for lane in self.lanes], now, last=last)
         if pulse is not None:
             self.events.emit(pulse)
+
+    def encoded(self, data: object, headers: Mapping[str, str] | None) -> tuple[object, Mapping[str, str] | None]:
+        """Return an object as bytes and headers, by the codec; bytes, text and None as they are.
+
+        Raises `EncodeFailure` where the codec cannot; headers of the caller's own win over the codec's.
+        """
+        if data is None or isinstance(data, bytes | bytearray | memoryview | str):
+            return data, headers
+        made = encode(data, self.codec)
+        return made.data, {**(made.headers or {}), **(headers or {})} or None
 
     def must_pump(self, core: Pipeline) -> bool:
         """Say whether a put has left something to do before the timer fires."""

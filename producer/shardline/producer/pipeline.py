@@ -309,7 +309,10 @@ class Pipeline:
         ]
         if self.batcher.count or self.batcher.isolated:
             sends = self._slots.free and not (self.gate.failures and self.gate.in_flight)
-            times.append(max(self.batcher.wake_at, self.gate.open_at) if sends else self.batcher.next_expiry())
+            if not sends or self.gate.open_at > self.batcher.wake_at:
+                times.append(self.batcher.next_expiry())
+            if sends:
+                times.append(max(self.batcher.wake_at, self.gate.open_at))
         return min((at for at in times if at is not None), default=None)
 
     def take_effects(self) -> list[Effect]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Self
 
+    from shardline.common.codec import Codec
     from shardline.common.events import Events
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
@@ -56,6 +57,7 @@ class Producer:
         producer_settings: ProducerSettings | None = None,
         events: Events | None = None,
         runtime: Runtime | None = None,
+        codec: Codec | None = None,
         close_timeout_s: float = 60.0,
     ) -> None:
         named = isinstance(target, str | Stream)
@@ -68,7 +70,9 @@ class Producer:
             from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection is given.
 
             services = Connection()
-        self.engine = Engine(services, producer_settings or ProducerSettings(), events=events, runtime=runtime)
+        self.engine = Engine(
+            services, producer_settings or ProducerSettings(), events=events, runtime=runtime, codec=codec
+        )
         self._close_timeout_s = close_timeout_s
         self._streams: dict[Stream, StreamProducer] = {}
         self._only: StreamProducer | None = None

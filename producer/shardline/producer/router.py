@@ -37,7 +37,7 @@ class Router:
     def __init__(self, settings: StreamSettings, random: Random, now: float, *, split_explicit: bool) -> None:
         self.keeper = MapKeeper(settings.shard_map_refresh_s, random, now)
         self.summary = SummaryKeeper(_SUMMARY_EVERY_S, random, now)
-        self._split_explicit = split_explicit  # Records with an explicit hash key get aggregates of their own.
+        self._split_explicit = split_explicit  # Records with a hash key or headers get aggregates of their own.
         self._places: dict[tuple[str, bool], Place] = {}
 
     def place(self, record: Accepted) -> Place:
@@ -46,7 +46,7 @@ class Router:
         if self.summary.auto or key is None:
             return _ANYWHERE
         shard = self.keeper.current.locate(key) if self.keeper.current is not None else None
-        explicit = record.explicit_hash_key is not None and self._split_explicit
+        explicit = self._split_explicit and (record.explicit_hash_key is not None or record.headers is not None)
         if shard is None:
             return Place(None, None, (key, explicit), uniform=True)
         known = self._places.get((shard.shard_id, explicit))

@@ -348,9 +348,9 @@ class Settler:
             self.failures.append(delivery)
 
     def take_failures(self) -> list[tuple[UserRecord, Outcome]]:
-        """Return the records that failed since the last call, each with its outcome (the first `kept_max`)."""
+        """Return, with their outcomes, the records that failed since the last call and that nobody asked about."""
         failures, self.failures, self._kept = self.failures, [], 0
-        return [pair for delivery in failures for pair in delivery.undelivered()]
+        return [pair for delivery in failures if not delivery.observed for pair in delivery.undelivered()]
 
     # ---- expiry and giving up ---------------------------------------------------------------------------------------
 
