@@ -12,7 +12,7 @@ from shardline.common.settings import UnknownSetting
 from shardline.producer.config import Ordering, ProducerSettings, StreamSettings, cannot_drain, drained_bytes
 from shardline.producer.kpl_properties import KPL_KEYS, load_kpl
 
-BAD_STREAM = {
+BAD_STREAM: dict[str, list[object]] = {
     "linger_s": [-0.1, nan, inf, True, "1", 30.0, 31.0],
     "ttl_s": [0, 0.05, -1, nan, inf, 0.1],
     "request_timeout_s": [0, 601, nan],
