@@ -47,6 +47,7 @@ __all__ = ["AwaitableDelivery", "Engine", "Lane", "RecordDelivery"]
 _CONTROL_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0
 """An adapter gets this long beyond a request's time-out before the driver calls the outcome ambiguous itself."""
+_VERBATIM: tuple[type, ...] = (bytes, bytearray, memoryview, str)
 _QUESTIONS: Final = ("map", "summary")
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -240,7 +241,7 @@ class Engine:
 
         Raises `EncodeFailure` where the codec cannot; headers of the caller's own win over the codec's.
         """
-        if data is None or isinstance(data, bytes | bytearray | memoryview | str):
+        if data is None or isinstance(data, _VERBATIM):
             return data, headers
         made = encode(data, self.codec)
         return made.data, {**(made.headers or {}), **(headers or {})} or None
