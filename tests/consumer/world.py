@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.common.ports.lease_store import Delete, Key
-from shardline.consumer.config import DeliveryConfig, LeaseConfig, WorkerConfig
+from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, WorkerConfig
 from shardline.consumer.leases.row import LeaseRow, read_row
 from shardline.consumer.worker import Worker
 from shardline.local.doors.services import LocalServices
@@ -110,6 +110,8 @@ class World:
             worker_id=name,
             leases=settings.pop("leases", QUICK),
             delivery=settings.pop("delivery", DeliveryConfig()),
+            retrieval=settings.pop("retrieval", Retrieval.AUTO),
+            consumer_name=settings.pop("consumer_name", None),
         )
         how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec")}
         settings.setdefault("start", "TRIM_HORIZON")

@@ -10,7 +10,7 @@ from shardline.common._lazy import exports
 
 TYPE_CHECKING = False  # Written out: a Lambda imports this package, and importing `typing` costs more than all of it.
 if TYPE_CHECKING:
-    from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, WorkerConfig
+    from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
     from shardline.consumer.fleet.startup import Fleet
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.health import Health, LeaseHealth
@@ -33,6 +33,7 @@ _EXPORTS: dict[str, str] = {
     "Parked": "policy",
     "PollingSettings": "retrieval.polling",
     "Record": "handler",
+    "Retrieval": "config",
     "Start": "lineage",
     "StartPoint": "lineage",
     "TableConfig": "config",
@@ -55,6 +56,7 @@ __all__ = [
     "Parked",
     "PollingSettings",
     "Record",
+    "Retrieval",
     "Start",
     "StartPoint",
     "TableConfig",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import isfinite
 from typing import TYPE_CHECKING, Final
 
@@ -21,12 +22,21 @@ from shardline.consumer.retrieval.polling import PollingSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "TableConfig", "WorkerConfig"]
+__all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "Retrieval", "TableConfig", "WorkerConfig"]
 
 _TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
+_CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 _LEASES_MAX_DEFAULT: Final = 2**31 - 1
 _WORKER_ID_LENGTH_MAX: Final = 256
 _RESERVED_IDS: Final = ("Leader", "Migration3.0", "TableMigration3.5")
+
+
+class Retrieval(StrEnum):
+    """How shards are read: ``auto`` subscribes where a consumer name is given and the service allows it, else polls."""
+
+    AUTO = "auto"
+    POLLING = "polling"
+    FANOUT = "fanout"
 
 
 def _seconds(name: str, value: float, low: float, high: float) -> None:
@@ -151,15 +161,25 @@ class DeliveryConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """Everything a worker can be told; `worker_id` None makes one that is unique (host, process, random)."""
+    """Everything a worker can be told; `worker_id` None makes one that is unique (host, process, random).
+
+    `consumer_name` names the registered consumer of enhanced fan-out (with ``fanout`` None means the application's
+    name); `subscriptions_max` is how many shards one worker may subscribe to, the size of that connection pool.
+    """
 
     worker_id: str | None = None
+    retrieval: Retrieval = Retrieval.AUTO
+    consumer_name: str | None = None
+    subscriptions_max: int = 1000
     table: TableConfig = field(default_factory=TableConfig)
     leases: LeaseConfig = field(default_factory=LeaseConfig)
     polling: PollingSettings = field(default_factory=PollingSettings)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
 
     def __post_init__(self) -> None:
+        _count("subscriptions_max", self.subscriptions_max, 1, 100_000)
+        if self.consumer_name is not None and not _CONSUMER_NAME.fullmatch(self.consumer_name):
+            raise InvalidInput("consumer_name", "1 to 128 characters of a-z A-Z 0-9 _ . -")
         worker_id = self.worker_id
         if worker_id is None:
             return

@@ -25,6 +25,7 @@ __all__ = [
     "LeasesRescued",
     "PositionTrimmed",
     "RecordParked",
+    "RetrievalChosen",
     "RowQuarantined",
     "ShardEnded",
     "ShardMoved",
@@ -246,3 +247,13 @@ class RecordParked(Event):
     position: str
     attempts: int
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalChosen(Event):
+    """How a stream's shards are read; `reason` says why fan-out was wanted and is not used."""
+
+    name: ClassVar[str] = "stream.retrieval"
+    stream: str
+    retrieval: str
+    reason: str

@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import signal
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from shardline.common.clock import AsyncioRuntime
@@ -30,6 +31,7 @@ from shardline.consumer.driver.context import Context, StreamPlan, attempt, supe
 from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
+from shardline.consumer.driver.registration import choose_retrieval
 from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
 from shardline.consumer.events import WorkerStarted, WorkerStopped
@@ -310,9 +312,9 @@ class Worker:
             streams=plans,
             give_up=self._give_up,
         )
-        if len(plans) == 1:
-            return context
-        return await self._with_prefixes(context)
+        if len(plans) > 1:
+            context = await self._with_prefixes(context)
+        return await self._with_consumers(context, connection, stack)
 
     async def _with_prefixes(self, context: Context) -> Context:
         """Name the streams as the KCL's multi-stream mode does: ``account:name:epoch``."""
@@ -330,9 +332,15 @@ class Worker:
             identity = Stream.of(summary.arn)
             prefix = f"{identity.account_id}:{identity.name}:{int(summary.created_at_s)}"
             plans.append(StreamPlan(stream=identity, handler=plan.handler, start=plan.start, lease_prefix=prefix))
-        return Context(
-            **{name: getattr(context, name) for name in Context.__slots__ if name != "streams"}, streams=tuple(plans)
-        )
+        return replace(context, streams=tuple(plans))
+
+    async def _with_consumers(self, context: Context, connection: Services, stack: AsyncExitStack) -> Context:
+        """Register for enhanced fan-out where it is wanted, and open a client whose pool fits all subscriptions."""
+        chosen = [replace(plan, consumer_arn=await choose_retrieval(context, plan.stream)) for plan in context.streams]
+        if not any(plan.consumer_arn for plan in chosen):
+            return context
+        pool = connection.kinesis(connections_max=self.config.subscriptions_max)
+        return replace(context, streams=tuple(chosen), fan_out=await stack.enter_async_context(pool))
 
     def _plans(self) -> tuple[StreamPlan, ...]:
         plans: list[StreamPlan] = []

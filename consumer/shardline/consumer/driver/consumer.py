@@ -17,18 +17,20 @@ from shardline.common.ports.lease_store import Key
 from shardline.common.records import SHARD_END, Position
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.delivery import Delivery
-from shardline.consumer.driver.reader import Reader, ShardOver
+from shardline.consumer.driver.fanout import FanOutReader
+from shardline.consumer.driver.polling import PollingReader
+from shardline.consumer.driver.reader import ShardOver
 from shardline.consumer.events import PositionTrimmed, ShardEnded, ShardMoved
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
 from shardline.consumer.lineage import blocking_parents
-from shardline.consumer.retrieval.polling import ShardPolling, starting_at
+from shardline.consumer.retrieval.polling import starting_at
 from shardline.consumer.shards import ShardEvent, ShardLife, ShardState, StopReason
 
 if TYPE_CHECKING:
     from shardline.common.ports.kinesis import StartAt
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
-    from shardline.consumer.driver.reader import Fetched
+    from shardline.consumer.driver.reader import Fetched, Reader
     from shardline.consumer.driver.sync import ShardSync
 
 __all__ = ["ShardConsumer"]
@@ -124,8 +126,7 @@ class ShardConsumer:
     async def _consume(self) -> ShardOver | None:
         context, checkpoint = self._context, self._row.checkpoint
         start = self._start()
-        polling = ShardPolling(start, context.config.polling, context.runtime.random, context.runtime.monotonic())
-        reader = Reader(context, self._plan, self._row, polling, self._sync)
+        reader = self._reader(start)
         after = None if checkpoint.is_sentinel else checkpoint
         delivery = Delivery(context, self._plan, self._keeper, after)
         self.reader, self.delivery = reader, delivery
@@ -139,6 +140,12 @@ class ShardConsumer:
                 return await self._deliver(reader, delivery, start)
             finally:
                 reading.cancel()
+
+    def _reader(self, start: StartAt) -> Reader:
+        context, plan = self._context, self._plan
+        if plan.consumer_arn is None or context.fan_out is None:
+            return PollingReader(context, plan, self._row, start, self._sync)
+        return FanOutReader(context, plan, self._row, start, self._sync, context.fan_out)
 
     def _start(self) -> StartAt:
         start = self._plan.start

@@ -34,12 +34,17 @@ _CONTROL_BACKOFF = Backoff(first_s=0.2, max_s=5.0, floor=0.5)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamPlan:
-    """One stream of the worker; `lease_prefix` is its serialised identity in multi-stream mode, else None."""
+    """One stream of the worker.
+
+    `lease_prefix` is its serialised identity in multi-stream mode, `consumer_arn` whom to subscribe as with enhanced
+    fan-out; None otherwise.
+    """
 
     stream: Stream
     handler: HandlerSpec
     start: Start | None
     lease_prefix: str | None = None
+    consumer_arn: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,7 @@ class Context:
     writes: LeaseWrites
     streams: tuple[StreamPlan, ...]
     give_up: Callable[[HandlerGaveUp], None]
+    fan_out: KinesisApi | None = None
 
     def plan_for(self, row: LeaseRow) -> StreamPlan | None:
         """Return the stream that a lease belongs to, or None for a stream that is not this worker's."""

@@ -1,4 +1,4 @@
-"""Reads one shard by polling: performs what `ShardPolling` decides and queues pages for delivery, the end last.
+"""Reading one shard: what polling and enhanced fan-out share. Pages are queued for delivery, the end last.
 
 The end of a shard is only queued when its children are known: from the last page, or from ListShards where the page
 does not name them. A shard that Kinesis does not know is only given up when ListShards agrees (F16, F17).
@@ -7,13 +7,12 @@ does not name them. A shard that Kinesis does not know is only given up when Lis
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
-from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
+from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.kinesis import ChildShard
-from shardline.consumer.driver.context import pause
 from shardline.consumer.lineage import are_all_children, covers_everything
-from shardline.consumer.retrieval.polling import FetchIterator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +22,13 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.leases.row import LeaseRow
-    from shardline.consumer.retrieval.polling import FetchRecords, ShardPolling
+    from shardline.consumer.retrieval.fanout import ShardSubscription
+    from shardline.consumer.retrieval.polling import ShardPolling
 
-__all__ = ["Fetched", "Reader", "ShardOver"]
+__all__ = ["ROOM_POLL_S", "Fetched", "Reader", "ShardOver"]
 
-_ROOM_POLL_S = 1.0
+ROOM_POLL_S = 1.0
+"""How long a reader without room sleeps at most before it looks again."""
 
 
 class Fetched(NamedTuple):
@@ -44,25 +45,30 @@ class ShardOver(NamedTuple):
     gone: bool = False
 
 
-class Reader:
+class Reader(ABC):
     """One shard's reading; `next` gives what was read, in order, and `consumed` makes room again."""
 
     def __init__(
-        self, context: Context, plan: StreamPlan, row: LeaseRow, polling: ShardPolling, sync: ShardSync
+        self,
+        context: Context,
+        plan: StreamPlan,
+        row: LeaseRow,
+        core: ShardPolling | ShardSubscription,
+        sync: ShardSync,
     ) -> None:
         self._context = context
         self._plan = plan
         self._row = row
-        self._polling = polling
+        self._core = core
         self._sync = sync
-        self._queue: asyncio.Queue[Fetched | ShardOver] = asyncio.Queue()  # Bounded by the polling core's limits.
+        self._queue: asyncio.Queue[Fetched | ShardOver] = asyncio.Queue()  # Bounded by the core's limits.
         self._room = asyncio.Event()
         self.last_progress = context.runtime.monotonic()
 
     @property
     def millis_behind_latest(self) -> int | None:
         """How far the last page was behind the head of the stream; None before the first."""
-        return self._polling.millis_behind_latest
+        return self._core.millis_behind_latest
 
     async def next(self) -> Fetched | ShardOver:
         """Return the next page, or the shard's end."""
@@ -70,57 +76,12 @@ class Reader:
 
     def consumed(self, fetched: Fetched) -> None:
         """Make room: the page was delivered."""
-        self._polling.on_consumed(len(fetched.page.records), fetched.size)
+        self._core.on_consumed(len(fetched.page.records), fetched.size)
         self._room.set()
 
+    @abstractmethod
     async def run(self) -> None:
         """Read until the shard's end is queued."""
-        runtime, polling = self._context.runtime, self._polling
-        while True:
-            now = runtime.monotonic()
-            call = polling.next_call(now)
-            if call is None:
-                due = polling.next_wakeup(now)
-                await pause(self._room, _ROOM_POLL_S if due is None else max(0.0, due - now))
-                continue
-            self.last_progress = now
-            over = await self._perform(call)
-            if over is not None:
-                self._queue.put_nowait(over)
-                return
-
-    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | None:
-        try:
-            if isinstance(call, FetchIterator):
-                await self._fetch_iterator(call)
-                return None
-            return await self._fetch_records(call)
-        except NotFound as error:
-            self._context.report("shard.read", error, self._row.key)
-            return await self._missing()
-        except (IteratorExpired, Rejected) as error:
-            self._context.report("shard.read", error, self._row.key)
-            self._polling.on_iterator_lost(self._context.runtime.monotonic())
-        except (ServiceError, ProtocolViolation) as error:
-            self._context.report("shard.read", error, self._row.key)
-            self._polling.on_failed(self._context.runtime.monotonic())
-        return None
-
-    async def _fetch_iterator(self, call: FetchIterator) -> None:
-        iterator = await self._context.kinesis.get_shard_iterator(
-            self._plan.stream, self._row.shard_id, call.start, timeout_s=self._context.config.polling.timeout_s
-        )
-        self._polling.on_iterator(iterator, self._context.runtime.monotonic())
-
-    async def _fetch_records(self, call: FetchRecords) -> ShardOver | None:
-        context = self._context
-        page = await context.kinesis.get_records(
-            self._plan.stream, call.iterator, limit=call.limit, timeout_s=context.config.polling.timeout_s
-        )
-        size = self._polling.on_page(page, context.runtime.monotonic())
-        if page.records:
-            self._queue.put_nowait(Fetched(page, size))
-        return await self._end(page) if page.next_iterator is None else None
 
     async def _end(self, page: GetRecordsPage) -> ShardOver | None:
         shard_id, hash_range = self._row.shard_id, self._row.hash_range
@@ -129,7 +90,7 @@ class Reader:
             children = _children_of(shard_id, await self._list())
         if are_all_children(shard_id, hash_range, children):
             return ShardOver(children)
-        self._polling.on_end_refused(self._context.runtime.monotonic())
+        self._core.on_end_refused(self._context.runtime.monotonic())
         return None
 
     async def _missing(self) -> ShardOver | None:
@@ -142,7 +103,7 @@ class Reader:
         open_shards = [shard for shard in shards if shard.is_open]
         parent_open = any(shard.shard_id in self._row.parents for shard in open_shards)
         if self._row.shard_id in listed or parent_open or not covers_everything(open_shards):
-            self._polling.on_failed(self._context.runtime.monotonic())
+            self._core.on_failed(self._context.runtime.monotonic())
             return None
         return ShardOver(_children_of(self._row.shard_id, shards), gone=True)
 

@@ -1,0 +1,86 @@
+"""Reads one shard by enhanced fan-out: makes the connections `ShardSubscription` decides, and takes their events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shardline.common.errors import InUse, NotFound, ProtocolViolation, ServiceError
+from shardline.common.ports.kinesis import GetRecordsPage
+from shardline.consumer.driver.context import pause
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver
+from shardline.consumer.retrieval.fanout import ShardSubscription
+
+if TYPE_CHECKING:
+    from shardline.common.ports.kinesis import KinesisApi, StartAt, SubscribeEvent
+    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.sync import ShardSync
+    from shardline.consumer.leases.row import LeaseRow
+
+__all__ = ["FanOutReader"]
+
+_SILENCE_S: Final = 30.0  # The service sends an event, empty if need be, every few seconds.
+
+
+class FanOutReader(Reader):
+    """One shard's reading by SubscribeToShard, over a client whose pool fits all subscriptions."""
+
+    def __init__(
+        self, context: Context, plan: StreamPlan, row: LeaseRow, start: StartAt, sync: ShardSync, kinesis: KinesisApi
+    ) -> None:
+        runtime = context.runtime
+        self._subscription = ShardSubscription(start, context.config.polling, runtime.random, runtime.monotonic())
+        self._kinesis = kinesis
+        super().__init__(context, plan, row, self._subscription, sync)
+
+    async def run(self) -> None:
+        """Read until the shard's end is queued."""
+        runtime, subscription = self._context.runtime, self._subscription
+        while True:
+            now = runtime.monotonic()
+            start = subscription.next_start(now)
+            if start is None:
+                due = subscription.next_wakeup()
+                await pause(self._room, ROOM_POLL_S if due is None else max(0.0, due - now))
+                continue
+            self.last_progress = now
+            over = await self._connect(start)
+            if over is not None:
+                self._queue.put_nowait(over)
+                return
+
+    async def _connect(self, start: StartAt) -> ShardOver | None:
+        subscription, runtime = self._subscription, self._context.runtime
+        try:
+            return await self._take_events(start)
+        except NotFound as error:
+            self._context.report("shard.subscribe", error, self._row.key)
+            return await self._missing()
+        except (ServiceError, ProtocolViolation) as error:
+            self._context.report("shard.subscribe", error, self._row.key)
+            subscription.on_failed(runtime.monotonic(), in_use=isinstance(error, InUse))
+        return None
+
+    async def _take_events(self, start: StartAt) -> ShardOver | None:
+        """Take events until the connection ends, or one cannot be believed; returns the shard's end if it came."""
+        arn, subscription = self._plan.consumer_arn, self._subscription
+        assert arn is not None, "fan-out reads as a registered consumer"
+        connecting = self._kinesis.subscribe_to_shard(arn, self._row.shard_id, start, timeout_s=_SILENCE_S)
+        async with connecting as events:
+            async for event in events:
+                self.last_progress = self._context.runtime.monotonic()
+                size = subscription.on_event(event)
+                if size is None:
+                    raise ProtocolViolation("an event does not lie above those before it")
+                page = _page(event)
+                if page.records:
+                    self._queue.put_nowait(Fetched(page, size))
+                if subscription.ended:
+                    return await self._end(page)
+                while not subscription.has_room:
+                    await pause(self._room, ROOM_POLL_S)
+        subscription.on_closed(self._context.runtime.monotonic())
+        return None
+
+
+def _page(event: SubscribeEvent) -> GetRecordsPage:
+    return GetRecordsPage(event.records, None, event.millis_behind_latest, event.child_shards)

@@ -1,0 +1,77 @@
+"""Reads one shard by polling: performs what `ShardPolling` decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
+from shardline.consumer.driver.context import pause
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver
+from shardline.consumer.retrieval.polling import FetchIterator, ShardPolling
+
+if TYPE_CHECKING:
+    from shardline.common.ports.kinesis import StartAt
+    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.sync import ShardSync
+    from shardline.consumer.leases.row import LeaseRow
+    from shardline.consumer.retrieval.polling import FetchRecords
+
+__all__ = ["PollingReader"]
+
+
+class PollingReader(Reader):
+    """One shard's reading by GetRecords."""
+
+    def __init__(self, context: Context, plan: StreamPlan, row: LeaseRow, start: StartAt, sync: ShardSync) -> None:
+        runtime = context.runtime
+        self._polling = ShardPolling(start, context.config.polling, runtime.random, runtime.monotonic())
+        super().__init__(context, plan, row, self._polling, sync)
+
+    async def run(self) -> None:
+        """Read until the shard's end is queued."""
+        runtime, polling = self._context.runtime, self._polling
+        while True:
+            now = runtime.monotonic()
+            call = polling.next_call(now)
+            if call is None:
+                due = polling.next_wakeup(now)
+                await pause(self._room, ROOM_POLL_S if due is None else max(0.0, due - now))
+                continue
+            self.last_progress = now
+            over = await self._perform(call)
+            if over is not None:
+                self._queue.put_nowait(over)
+                return
+
+    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | None:
+        try:
+            if isinstance(call, FetchIterator):
+                await self._fetch_iterator(call)
+                return None
+            return await self._fetch_records(call)
+        except NotFound as error:
+            self._context.report("shard.read", error, self._row.key)
+            return await self._missing()
+        except (IteratorExpired, Rejected) as error:
+            self._context.report("shard.read", error, self._row.key)
+            self._polling.on_iterator_lost(self._context.runtime.monotonic())
+        except (ServiceError, ProtocolViolation) as error:
+            self._context.report("shard.read", error, self._row.key)
+            self._polling.on_failed(self._context.runtime.monotonic())
+        return None
+
+    async def _fetch_iterator(self, call: FetchIterator) -> None:
+        iterator = await self._context.kinesis.get_shard_iterator(
+            self._plan.stream, self._row.shard_id, call.start, timeout_s=self._context.config.polling.timeout_s
+        )
+        self._polling.on_iterator(iterator, self._context.runtime.monotonic())
+
+    async def _fetch_records(self, call: FetchRecords) -> ShardOver | None:
+        context = self._context
+        page = await context.kinesis.get_records(
+            self._plan.stream, call.iterator, limit=call.limit, timeout_s=context.config.polling.timeout_s
+        )
+        size = self._polling.on_page(page, context.runtime.monotonic())
+        if page.records:
+            self._queue.put_nowait(Fetched(page, size))
+        return await self._end(page) if page.next_iterator is None else None

@@ -1,0 +1,84 @@
+"""Registers the worker as a consumer for enhanced fan-out; never deregisters it (others may read by it)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from shardline.common.errors import InUse, LimitExceeded, NotFound, ProtocolViolation, ServiceError
+from shardline.consumer.config import Retrieval
+from shardline.consumer.driver.context import attempt
+from shardline.consumer.events import RetrievalChosen
+
+if TYPE_CHECKING:
+    from shardline.common.ports.kinesis import ConsumerDescription, Stream
+    from shardline.consumer.driver.context import Context
+
+__all__ = ["choose_retrieval"]
+
+_CALL_S: Final = 10.0
+_WITHIN_S: Final = 60.0
+_POLL_S: Final = 1.0
+
+
+async def choose_retrieval(context: Context, stream: Stream) -> str | None:
+    """Return the ARN of the consumer to subscribe as, or None to poll; says which it is.
+
+    With ``auto`` fan-out is used where a consumer name was given, and polling where the service, its limits or the
+    permissions say no. With ``fanout`` that raises.
+    """
+    config = context.config
+    name = config.consumer_name or (context.application if config.retrieval is Retrieval.FANOUT else None)
+    if config.retrieval is Retrieval.POLLING or name is None:
+        return None
+    try:
+        arn = await _register(context, stream, name)
+    except (ServiceError, ProtocolViolation) as error:
+        if config.retrieval is Retrieval.FANOUT:
+            raise
+        reason = error.code if isinstance(error, ServiceError) else type(error).__name__
+        context.events.emit(RetrievalChosen(stream=stream.name, retrieval="polling", reason=reason))
+        return None
+    context.events.emit(RetrievalChosen(stream=stream.name, retrieval="fanout", reason=""))
+    return arn
+
+
+async def _register(context: Context, stream: Stream, name: str) -> str:
+    summary = await attempt(
+        context,
+        "stream.describe",
+        lambda: context.kinesis.describe_stream_summary(stream, timeout_s=_CALL_S),
+        within_s=_WITHIN_S,
+    )
+    deadline = context.runtime.monotonic() + _WITHIN_S
+    while True:
+        found = await _find(context, summary.arn, name)
+        if found is not None and found.status == "ACTIVE":
+            return found.arn
+        if context.runtime.monotonic() >= deadline:
+            raise ProtocolViolation(f"consumer {name} of stream {stream} did not become ACTIVE in time")
+        await asyncio.sleep(_POLL_S)
+
+
+async def _find(context: Context, stream_arn: str, name: str) -> ConsumerDescription | None:
+    """Return the consumer, asking for it where there is none; None where it must be looked for again."""
+    try:
+        return await attempt(
+            context,
+            "consumer.describe",
+            lambda: context.kinesis.describe_stream_consumer(stream_arn, name, timeout_s=_CALL_S),
+            within_s=_WITHIN_S,
+        )
+    except NotFound:
+        pass
+    try:
+        return await context.kinesis.register_stream_consumer(stream_arn, name, timeout_s=_CALL_S)
+    except InUse:
+        return None  # Another worker registers it now.
+    except LimitExceeded:
+        raise  # Retryable one day, when somebody else's consumer is gone; not now.
+    except ServiceError as error:
+        if not error.retryable:
+            raise
+        context.report("consumer.register", error)
+        return None

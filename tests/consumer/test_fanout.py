@@ -1,0 +1,162 @@
+"""Enhanced fan-out: continuation, back-pressure, events that cannot be true, ends, and falling back to polling."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from shardline.common.errors import InvalidInput, LimitExceeded
+from shardline.common.ports.kinesis import StartAt, StartKind, SubscribeEvent
+from shardline.common.records import SHARD_END, KinesisRecord
+from shardline.consumer.config import Retrieval, WorkerConfig
+from shardline.consumer.events import RetrievalChosen
+from shardline.consumer.retrieval.fanout import ShardSubscription
+from shardline.consumer.retrieval.polling import PollingSettings
+from shardline.local.sim.simulation import Simulation, run
+
+from tests.consumer.world import World
+
+CHECKPOINT = StartAt(StartKind.AT_SEQUENCE_NUMBER, "3")
+
+
+def subscription(**settings: int) -> ShardSubscription:
+    """Return a shard's subscription at time 0."""
+    return ShardSubscription(CHECKPOINT, PollingSettings(**settings), Random(1), 0.0)
+
+
+def event(*numbers: int, then: str | None = "go on") -> SubscribeEvent:
+    """Return an event with records of these sequence numbers."""
+    continuation = str(numbers[-1] if numbers else 50) if then == "go on" else then
+    return SubscribeEvent([KinesisRecord(str(n), b"xyz", "k", 0.0) for n in numbers], continuation, 7)
+
+
+def test_a_new_connection_starts_behind_the_last_event() -> None:
+    """First at the checkpoint, later after the continuation number, also of an event without records."""
+    shard = subscription()
+    assert shard.next_start(0.0) == CHECKPOINT
+    shard.on_event(event(5, 6))
+    shard.on_closed(300.0)
+    assert shard.next_start(300.0) == StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "6")
+    shard.on_event(event())
+    assert shard.next_start(300.0) == StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "50")
+    assert shard.millis_behind_latest == 7
+
+
+@pytest.mark.parametrize("wrong", [event(6), event(5), event(9, 8), event(7, 7)])
+def test_an_event_that_goes_back_is_not_believed(wrong: SubscribeEvent) -> None:
+    """Sequence numbers rise from event to event and within one; anything else is counted and not taken."""
+    shard = subscription()
+    shard.on_event(event(5, 6))
+    assert shard.on_event(wrong) is None
+    assert shard.disbelieved == 1
+    assert shard.next_start(0.0) == StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "6")
+
+
+def test_without_room_nothing_is_connected() -> None:
+    """Back-pressure by records or bytes; consuming makes room."""
+    shard = subscription(prefetch_bytes=6)
+    size = shard.on_event(event(5, 6))
+    assert size == 6
+    assert (shard.has_room, shard.next_start(1.0), shard.next_wakeup()) == (False, None, None)
+    shard.on_consumed(2, size)
+    assert shard.next_start(1.0) is not None
+
+
+def test_failures_back_off_and_a_used_place_waits() -> None:
+    """A refused connection is tried later each time; one refused as in use after the service's five seconds."""
+    shard = subscription()
+    shard.on_failed(10.0)
+    wakeup = shard.next_wakeup()
+    assert wakeup is not None
+    assert 10.0 < wakeup <= 10.5
+    shard.on_failed(10.0, in_use=True)
+    assert shard.next_wakeup() == 15.0
+    assert shard.next_start(14.9) is None
+
+
+def test_the_end_is_an_event_without_continuation_and_can_be_taken_back() -> None:
+    """The end stops connecting; an end that is not believed is asked for again behind the last record."""
+    shard = subscription()
+    shard.on_event(event(5, then=None))
+    assert (shard.ended, shard.next_start(1.0), shard.next_wakeup()) == (True, None, None)
+    shard.on_end_refused(1.0)
+    assert shard.next_start(99.0) == StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "5")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_fleet_reads_by_fan_out(seed: int) -> None:
+    """Splits, merges, a crash and connections that end: nothing lost, order kept, no GetRecords call made."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        state = world.services.state
+        state.options = replace(state.options, subscription_lifetime_s=7.0, consumer_creating_s=2.0)
+        await world.create()
+        for turn in range(3):
+            world.start(f"w{turn}", retrieval=Retrieval.FANOUT)
+        await world.load(15, per_aggregate=3)
+        world.split()
+        await world.load(10)
+        world.merge()
+        await world.load(5)
+        world.crash("w1")
+        await world.load(20)
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder) == ([], [])
+        open_shards = {shard.shard_id for shard in world.open_shards()}
+        rows = world.rows()
+        assert {key for key, row in rows.items() if row.checkpoint != SHARD_END} == open_shards
+        chosen = {event.as_fields()["retrieval"] for event in world.named(RetrievalChosen)}
+        assert chosen == {"fanout"}
+
+    run(main, seed=seed, until=900)
+
+
+def test_many_subscriptions_at_once() -> None:
+    """One worker subscribes to 64 shards."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=64)
+        await world.create()
+        world.start("w0", consumer_name="billing")
+        await world.load(10, keys=1000, per_second=100)
+        await world.drained()
+        await world.stop()
+        assert world.lost == []
+        assert world.duplicates == 0
+
+    run(main, until=600)
+
+
+def test_auto_falls_back_to_polling_and_says_so() -> None:
+    """When the service allows no further consumer, the worker polls; asked for fan-out alone it raises."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        arn = world.services.state.stream_arn("orders")
+        for number in range(20):
+            world.services.state.register_consumer(arn, f"other-{number}", now=world.wall())
+            await asyncio.sleep(10)
+        with pytest.raises(LimitExceeded):
+            await world.worker("strict", retrieval=Retrieval.FANOUT).serve()
+        world.start("w0", consumer_name="billing")
+        await world.load(10)
+        await world.drained()
+        await world.stop()
+        assert world.lost == []
+        (chosen,) = world.named(RetrievalChosen)
+        assert chosen.as_fields() == {"stream": "orders", "retrieval": "polling", "reason": "LimitExceededException"}
+
+    run(main, until=900)
+
+
+def test_retrieval_settings_are_checked() -> None:
+    """A consumer's name and the pool's size have ranges."""
+    for wrong in ({"consumer_name": ""}, {"consumer_name": "white space"}, {"subscriptions_max": 0}):
+        with pytest.raises(InvalidInput):
+            WorkerConfig(**wrong)
