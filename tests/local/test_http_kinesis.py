@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import cbor2
@@ -286,3 +289,38 @@ def test_placement_is_by_md5(kinesis: Client) -> None:
         shard = kinesis.put_record(StreamName="orders", Data=b"", PartitionKey=key)["ShardId"]
         upper = int(hashlib.md5(key.encode()).hexdigest(), 16) >= 2**127
         assert shard == f"shardId-{int(upper):012d}"
+
+
+def test_a_tail_reader_beside_four_writers_misses_nothing(kinesis: Client, endpoint: LocalEndpoint) -> None:
+    """Over HTTP too: four writers of 500-record batches, one reader at the tail, every record once and in order."""
+    kinesis.merge_shards(
+        StreamName="orders", ShardToMerge="shardId-000000000000", AdjacentShardToMerge="shardId-000000000001"
+    )
+    shard, batches, size = "shardId-000000000002", 6, 500
+    iterator = kinesis.get_shard_iterator(StreamName="orders", ShardId=shard, ShardIteratorType="LATEST")
+
+    def write(writer: int) -> None:
+        with urllib3.PoolManager() as pool:
+            for batch in range(batches):
+                names = [f"{writer}-{batch}-{i}".encode() for i in range(size)]
+                records = [{"Data": base64.b64encode(n).decode(), "PartitionKey": "k"} for n in names]
+                body = json.dumps({"StreamName": "orders", "Records": records})
+                headers = {"x-amz-target": "Kinesis_20131202.PutRecords"}
+                assert pool.request("POST", endpoint.url, body=body, headers=headers).status == 200
+
+    seen: list[bytes] = []
+    numbers: list[int] = []
+    following = iterator["ShardIterator"]
+    with ThreadPoolExecutor(4) as writers:
+        done = [writers.submit(write, i) for i in range(4)]
+        while len(seen) < 4 * batches * size:
+            page = kinesis.get_records(ShardIterator=following)
+            following = page["NextShardIterator"]
+            seen += [r["Data"] for r in page["Records"]]
+            numbers += [int(r["SequenceNumber"]) for r in page["Records"]]
+            if all(d.done() for d in done) and not page["Records"]:
+                break
+        for each in done:
+            each.result()
+    assert (len(seen), len(set(seen))) == (4 * batches * size,) * 2
+    assert numbers == sorted(numbers)

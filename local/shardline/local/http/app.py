@@ -11,9 +11,10 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
+from shardline.local.access import AccessPolicy, actions_of
 from shardline.local.faults.plan import Action, FaultPlan
 from shardline.local.http.admin import PREFIX, administer
-from shardline.local.http.faulty import Faulty, resource_of
+from shardline.local.http.faulty import Faulty, resource_of, writes_of
 from shardline.local.http.kinesis import KinesisHttp, content_type, refused
 from shardline.local.http.message import Answer, Stream
 from shardline.local.moto.dispatch import SERVICES, Moto, MotoAnswer, reset
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["App", "service_of"]
 
-_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
+_SCOPE = re.compile(r"Credential=([^/]+)/\d{8}/[^/]+/([a-z0-9-]+)/aws4_request")
 _TARGETS = {
     "Kinesis_20131202": "kinesis",
     "DynamoDB_20120810": "dynamodb",
@@ -47,7 +48,7 @@ def service_of(request: Request) -> str:
     if request.path.startswith("/service/GraniteServiceVersion20100801/"):
         return "monitoring"
     scope = _SCOPE.search(request.headers.get("authorization", ""))
-    return scope[1] if scope else ""
+    return scope[2] if scope else ""
 
 
 def operation_of(request: Request) -> str:
@@ -70,6 +71,7 @@ class App:
         self.dynamodb = DynamoFront(self._moto, clock, dynamodb)
         self._faulty = Faulty(self._carry_out)
         self._serial = count(1)
+        self.access: AccessPolicy | None = None
 
     # --- faults ---
 
@@ -112,6 +114,10 @@ class App:
 
     def _reply(self, request: Request) -> Answer | Stream:
         service = service_of(request)
+        if self.access is not None and service:
+            denial = self._denial(self.access, service, request)
+            if denial is not None:
+                return denial
         if service == "kinesis":
             return self._kinesis.answer(operation_of(request), request)
         if service == "dynamodb":
@@ -124,6 +130,25 @@ class App:
             return administer(self, request)
         problem = Refusal("UnknownOperationException", "No service of this endpoint is named by the request.")
         return refused(problem, content_type(request))
+
+    def _denial(self, access: AccessPolicy, service: str, request: Request) -> Answer | None:
+        """Return the refusal of a request that its key has no grant for, or None."""
+        kind = content_type(request)
+        scope = _SCOPE.search(request.headers.get("authorization", ""))
+        key = scope[1] if scope else ""
+        resource = resource_of(service, request.body, kind)
+        actions = actions_of(service, operation_of(request), writes_of(service, request.body))
+        missing = access.denied(key, actions, resource)
+        if missing is None:
+            return None
+        account = self.state.options.account_id
+        message = (
+            f"User: arn:aws:iam::{account}:user/{key} is not authorized to perform: {missing} on resource: "
+            f"{resource or '*'} because no identity-based policy allows the {missing} action"
+        )
+        return refused(
+            Refusal("AccessDeniedException", message), kind if service == "kinesis" else "application/x-amz-json-1.0"
+        )
 
     def _ask_dynamodb(self, request: Request, age_s: float | None = None) -> Answer:
         operation = operation_of(request)

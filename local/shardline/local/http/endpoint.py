@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import InvalidInput
+from shardline.local.access import AccessPolicy
 from shardline.local.faults.plan import FaultRule
 from shardline.local.http.app import App
 from shardline.local.http.protocol import HttpProtocol
@@ -46,9 +47,9 @@ class LocalEndpoint:
     `streams` (name -> shards) are made at the start. `port` 0 takes a free one. `state` is the Kinesis behind it: tests
     may change it between requests when it runs on the same loop. The other services are moto's and shared by all
     endpoints of the process. `faults` are scripted (`shardline.local.faults.plan`), `seed` decides those that have a
-    probability. `tls` serves https with a certificate made at the start (`ca_bundle` is its file); `EXPIRED` and
-    `WRONG_HOST` are certificates to be refused. Raises `InvalidInput` for a port or stream out of range, `OSError`
-    for a port in use.
+    probability. `access` denies by default: access key id -> grants (`shardline.local.access`). `tls` serves https with
+    a certificate made at the start (`ca_bundle` is its file); `EXPIRED` and `WRONG_HOST` are certificates to be
+    refused. Raises `InvalidInput` for a port or stream out of range, `OSError` for a port in use.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class LocalEndpoint:
         dynamodb: DynamoOptions | None = None,
         faults: Sequence[FaultRule] = (),
         seed: int = 0,
+        access: Mapping[str, Sequence[str]] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         if not 0 <= port <= _PORT_MAX:
@@ -72,6 +74,7 @@ class LocalEndpoint:
             _create(self.state, name, shards, self.clock())
         self.app = App(self.state, self.clock, dynamodb, seed)
         self.app.set_faults(faults)
+        self.app.access = None if access is None else AccessPolicy(access)
         self._address = (host, port)
         self._tls = tls
         self._files = ExitStack()

@@ -11,7 +11,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any, Final
 
-from shardline.local.http.operations import child, record
+from shardline.local.http.shapes import child, record
 from shardline.local.http.wire import JSON, encode
 
 if TYPE_CHECKING:

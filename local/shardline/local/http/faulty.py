@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from shardline.local.http.message import Reply
 
-__all__ = ["Faulty"]
+__all__ = ["Faulty", "resource_of", "writes_of"]
 
 _JSON_1_0: Final = "application/x-amz-json-1.0"
 _DATA_OF_KINESIS: Final = frozenset({"PutRecord", "PutRecords", "GetRecords", "GetShardIterator"})
@@ -148,7 +148,7 @@ def resource_of(service: str, body: bytes | bytearray, kind: str) -> str:
     except (Refusal, ValueError):
         return ""
     if service == "dynamodb":
-        return str(content.get("TableName", ""))
+        return str(content.get("TableName") or next(iter(_written(content)), ("", ""))[1])
     if "ShardIterator" in content:
         try:
             return decode_iterator(str(content["ShardIterator"])).stream
@@ -156,3 +156,19 @@ def resource_of(service: str, body: bytes | bytearray, kind: str) -> str:
             return ""
     name = content.get("StreamName") or str(content.get("StreamARN") or content.get("ConsumerARN") or "")
     return str(name).partition(":stream/")[2].partition("/")[0] if str(name).startswith("arn:") else str(name)
+
+
+def writes_of(service: str, body: bytes | bytearray) -> list[str]:
+    """Return the kinds of the writes of a DynamoDB transaction (Put, Update ...), empty for any other request."""
+    if service != "dynamodb" or b'"TransactItems"' not in body:
+        return []
+    try:
+        return [kind for kind, _ in _written(json.loads(body))]
+    except ValueError:
+        return []
+
+
+def _written(content: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return kind and table of each write of a transaction."""
+    items = content.get("TransactItems", [])
+    return [(kind, str(write.get("TableName", ""))) for item in items for kind, write in item.items()]

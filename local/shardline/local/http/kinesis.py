@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from shardline.local.http.eventstream import CONTENT_TYPE, events
 from shardline.local.http.message import Answer, Stream
-from shardline.local.http.operations import OPERATIONS, child
+from shardline.local.http.operations import OPERATIONS
 from shardline.local.http.params import Params
+from shardline.local.http.shapes import child
 from shardline.local.http.wire import CBOR, JSON, decode, encode, json_page, json_puts
 from shardline.local.state.refusal import Refusal, validation
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cbor2
 import pybase64
 
-from shardline.local.http.operations import Moment
+from shardline.local.http.shapes import Moment
 from shardline.local.state.refusal import Refusal
 
 if TYPE_CHECKING:
