@@ -112,6 +112,7 @@ class World:
             delivery=settings.pop("delivery", DeliveryConfig()),
             retrieval=settings.pop("retrieval", Retrieval.AUTO),
             consumer_name=settings.pop("consumer_name", None),
+            metrics=settings.pop("metrics", None),
         )
         how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec")}
         settings.setdefault("start", "TRIM_HORIZON")

@@ -22,6 +22,8 @@ from shardline.consumer.retrieval.polling import PollingSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from shardline.common.metrics.settings import MetricsSettings
+
 __all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "Retrieval", "TableConfig", "WorkerConfig"]
 
 _TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
@@ -165,6 +167,8 @@ class WorkerConfig:
 
     `consumer_name` names the registered consumer of enhanced fan-out (with ``fanout`` None means the application's
     name); `subscriptions_max` is how many shards one worker may subscribe to, the size of that connection pool.
+    `metrics` publishes the KCL's metrics, under the application's name unless it names a namespace; None, the default,
+    publishes nothing, while `health()` and the events are there all the same.
     """
 
     worker_id: str | None = None
@@ -175,11 +179,17 @@ class WorkerConfig:
     leases: LeaseConfig = field(default_factory=LeaseConfig)
     polling: PollingSettings = field(default_factory=PollingSettings)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
         _count("subscriptions_max", self.subscriptions_max, 1, 100_000)
         if self.consumer_name is not None and not _CONSUMER_NAME.fullmatch(self.consumer_name):
             raise InvalidInput("consumer_name", "1 to 128 characters of a-z A-Z 0-9 _ . -")
+        if self.metrics is not None:
+            from shardline.common.metrics.settings import MetricsSettings  # noqa: PLC0415 - only where it was given.
+
+            if not isinstance(self.metrics, MetricsSettings):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers exist
+                raise InvalidInput("metrics", "a MetricsSettings or None", type(self.metrics).__name__)
         worker_id = self.worker_id
         if worker_id is None:
             return

@@ -6,9 +6,15 @@ They hold names, positions and counts, never payloads or keys. Names are stable;
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from shardline.common.events import Event
+from shardline.common.metrics.measure import Measurement
+from shardline.common.metrics.names import Kcl, Operation
+from shardline.consumer.rounds import of_lease, of_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "BatchProcessed",
@@ -35,6 +41,15 @@ __all__ = [
 ]
 
 
+_LOOPS: Final = {
+    "taker": Operation.TAKE_LEASES,
+    "watch": Operation.LEASE_ASSIGNMENT,
+    "discovery": Operation.LEASE_DISCOVERY,
+    "reporter": Operation.WORKER_METRIC_STATS,
+}
+"""The supervised loops whose rounds the KCL measures."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
     """The worker reads and writes the lease table."""
@@ -44,6 +59,10 @@ class WorkerStarted(Event):
     table: str
     fleet: str
     failover_s: float
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield that starting succeeded."""
+        yield Measurement.of(Kcl.SCHEDULER_INITIALIZE_SUCCESS, 1, of_worker(Operation.INITIALIZE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +92,12 @@ class LeaseLost(Event):
     lease: str
     token: int
     reason: str
+    worker_id: str = ""
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield a lost lease, unless it was given back."""
+        if self.reason != "released":
+            yield Measurement.of(Kcl.LOST_LEASES, 1, of_worker(Operation.RENEW_ALL_LEASES, self.worker_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +107,11 @@ class LeasesCreated(Event):
     name: ClassVar[str] = "lease.created"
     leases: tuple[str, ...]
     reason: str
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the leases created."""
+        where = of_worker(Operation.SHARD_SYNC_TASK)
+        yield Measurement.of(Kcl.CREATE_LEASE_SUCCESS, 1, where, samples=len(self.leases))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +152,10 @@ class PositionTrimmed(Event):
     checkpoint: str
     resumed_at: str
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the gap: a count of ours, the KCL has none."""
+        yield Measurement.of(Kcl.RECORDS_LOST_TO_RETENTION, 1, of_lease(Operation.PROCESS_TASK, self.lease))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchProcessed(Event):
@@ -140,6 +174,22 @@ class BatchProcessed(Event):
     malformed: int = 0
     dropped: int = 0
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield what the KCL measures of a ProcessTask, and what it drops without a count."""
+        where = of_lease(Operation.PROCESS_TASK, self.lease)
+        for metric, value in (
+            (Kcl.RECORDS_PROCESSED, self.records),
+            (Kcl.DATA_BYTES_PROCESSED, self.bytes),
+            (Kcl.PROCESS_RECORDS_TIME, self.seconds * 1000),
+            (Kcl.SUCCESS, 1),
+            (Kcl.TIME, self.seconds * 1000),
+        ):
+            yield Measurement.of(metric, value, where)
+        if self.millis_behind_latest is not None:
+            yield Measurement.of(Kcl.MILLIS_BEHIND_LATEST, self.millis_behind_latest, where)
+        for metric, count in ((Kcl.RECORDS_MISPLACED, self.misplaced), (Kcl.RECORDS_MALFORMED, self.malformed)):
+            yield Measurement.of(metric, 1, where, samples=count)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFailed(Event):
@@ -153,6 +203,10 @@ class HandlerFailed(Event):
     error: str
     retry_in_s: float
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield a ProcessTask that did not succeed."""
+        yield Measurement.of(Kcl.SUCCESS, 0, of_lease(Operation.PROCESS_TASK, self.lease))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFailed(Event):
@@ -165,6 +219,14 @@ class CallFailed(Event):
     error: str
     known: bool
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield a read that failed, an expired iterator."""
+        if self.call == "shard.read":
+            where = of_lease(Operation.PROCESS_TASK, self.lease)
+            yield Measurement.of(Kcl.GET_RECORDS_SUCCESS, 0, where)
+            if self.error == "ExpiredIteratorException":
+                yield Measurement.of(Kcl.EXPIRED_ITERATOR, 1, where)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailed(Event):
@@ -175,6 +237,14 @@ class TaskFailed(Event):
     task: str
     error: str
     retry_in_s: float
+    worker_id: str = ""
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield a round of a loop that did not succeed."""
+        operation = _LOOPS.get(self.task)
+        if operation is not None:
+            worker_id = "" if operation == Operation.LEASE_ASSIGNMENT else self.worker_id
+            yield Measurement.of(Kcl.SUCCESS, 0, of_worker(operation, worker_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +317,10 @@ class RecordParked(Event):
     position: str
     attempts: int
     error: str
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the parked record: a count of ours, the KCL has none."""
+        yield Measurement.of(Kcl.RECORDS_PARKED, 1, of_lease(Operation.PROCESS_TASK, self.lease))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ from shardline.consumer.driver.context import Context, StreamPlan, attempt, supe
 from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
+from shardline.consumer.driver.pulse import Pulse
 from shardline.consumer.driver.registration import choose_retrieval
 from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
@@ -43,6 +44,7 @@ from shardline.consumer.lineage import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from shardline.common.codec import Codec
@@ -195,6 +197,7 @@ class Worker:
             raise Closed("a worker runs once")
         self._used = True
         plans = self._plans()
+        publish_metrics = self._collect_metrics()
         async with AsyncExitStack() as stack:
             context = await self._open(stack, plans)
             sync = ShardSync(context)
@@ -204,11 +207,15 @@ class Worker:
             plan = await join(context, rows)
             await sync.initialize(rows)
             group = await stack.enter_async_context(asyncio.TaskGroup())
+            await stack.enter_async_context(publish_metrics(group))
             holdings = Holdings(context, group, sync)
             membership = Membership(context, holdings, sync, plan)
             await membership.prepare()
             running = self._runtime.spawn(group, supervise(context, "membership", membership.run), name="membership")
+            pulse = Pulse(context, holdings, membership)
+            pulsing = self._runtime.spawn(group, supervise(context, "pulse", pulse.run), name="pulse")
             stack.push_async_callback(self._leave, context, holdings, membership, running)
+            stack.callback(pulsing.cancel)
             self._holdings, self._membership = holdings, membership
             self.events.emit(
                 WorkerStarted(
@@ -292,6 +299,18 @@ class Worker:
         )
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _collect_metrics(self) -> Callable[[asyncio.TaskGroup], AbstractAsyncContextManager[None]]:
+        """Sum up what happens from now on; the returned function sends it while inside."""
+        metrics = self.config.metrics
+        if metrics is None:
+            return lambda _: contextlib.nullcontext()
+        from shardline.common.metrics.publishing import collecting, publishing  # noqa: PLC0415 - only where asked for.
+
+        settings = metrics.of_worker(self.application)
+        publisher = collecting(settings, rollup=False, events=self.events, runtime=self._runtime)
+        connection = self._connection or _default_connection()
+        return lambda group: publishing(publisher, settings, connection, group)
 
     async def _open(self, stack: AsyncExitStack, plans: tuple[StreamPlan, ...]) -> Context:
         connection = self._connection or _default_connection()

@@ -176,18 +176,11 @@ class Engine:
         metrics = self.settings.metrics
         if metrics is None:
             return
-        from shardline.common.metrics.publishing import publishing  # noqa: PLC0415 - only where it was asked for.
+        from shardline.common.metrics.publishing import collecting, publishing  # noqa: PLC0415 - only where asked for.
 
-        await self._stack.enter_async_context(
-            publishing(
-                metrics.of_producer(),
-                rollup=True,
-                services=self._services,
-                events=self.events,
-                runtime=self.runtime,
-                group=group,
-            )
-        )
+        settings = metrics.of_producer()
+        publisher = collecting(settings, rollup=True, events=self.events, runtime=self.runtime)
+        await self._stack.enter_async_context(publishing(publisher, settings, self._services, group))
 
     async def close(self) -> None:
         """Close the connection; requests in flight have been waited for or given up before."""

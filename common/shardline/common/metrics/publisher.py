@@ -23,7 +23,7 @@ from shardline.common.metrics.measure import Level, measurements_of
 from shardline.common.metrics.settings import check_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from shardline.common.events import Events
     from shardline.common.ports.metrics import Datum, MetricsApi
@@ -89,6 +89,7 @@ class MetricsPublisher:
         self._accumulator = Accumulator(self._settings)
         self._lock = Lock()
         self._leaving = asyncio.Event()
+        self.unsubscribe: Callable[[], None] = _nothing
         self.published = 0
         self.lost = 0
 
@@ -168,3 +169,7 @@ class MetricsPublisher:
         self.lost += count
         if self._events is not None:
             self._events.emit(MetricsLost(data=count, code=code))
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
 
-__all__ = ["publishing"]
+__all__ = ["collecting", "publishing"]
 
 
 class _Opening(MetricsApi):
@@ -40,19 +40,10 @@ class _Opening(MetricsApi):
         await self._api.put_metric_data(namespace, data, timeout_s=timeout_s)
 
 
-@asynccontextmanager
-async def publishing(
-    settings: MetricsSettings,
-    *,
-    rollup: bool,
-    services: Services,
-    events: Events,
-    runtime: Runtime,
-    group: asyncio.TaskGroup,
-) -> AsyncGenerator[MetricsPublisher]:
-    """Publish what `events` measure while inside; leaving sends the rest. Only cancellation and misuse raise.
+def collecting(settings: MetricsSettings, *, rollup: bool, events: Events, runtime: Runtime) -> MetricsPublisher:
+    """Return a publisher that sums up what `events` measure from now on, to be sent by `publishing`.
 
-    `settings` must have namespace and interval (`of_producer`, `of_worker`); the uploads run in a task of `group`.
+    `settings` must have namespace and interval (`of_producer`, `of_worker`).
     """
     assert settings.namespace is not None
     assert settings.upload_s is not None
@@ -65,14 +56,25 @@ async def publishing(
         final_timeout_s=settings.final_timeout_s,
         events=events,
     )
+    publisher.unsubscribe = events.subscribe(publisher)
+    return publisher
+
+
+@asynccontextmanager
+async def publishing(
+    publisher: MetricsPublisher, settings: MetricsSettings, services: Services, group: asyncio.TaskGroup
+) -> AsyncGenerator[None]:
+    """Send what `publisher` sums up while inside, from a task of `group`; leaving sends the rest and unsubscribes it.
+
+    Only cancellation and misuse raise.
+    """
     stack = AsyncExitStack()
     api = settings.sink if settings.sink is not None else _Opening(services, stack)
-    unsubscribe = events.subscribe(publisher)
     try:
         async with publisher.running(api, group):
-            yield publisher
+            yield
     finally:
-        unsubscribe()
+        publisher.unsubscribe()
         await _close(stack, settings.final_timeout_s)
 
 

@@ -126,7 +126,7 @@ async def supervise(context: Context, name: str, work: Callable[[], Awaitable[No
             failures = 1 if lived > 60 else failures + 1  # noqa: PLR2004 - a minute of good work forgives.
             delay = _CONTROL_BACKOFF.delay_s(failures, context.runtime.random)
             text = error.code if isinstance(error, ServiceError) else type(error).__name__
-            context.events.emit(TaskFailed(task=name, error=text, retry_in_s=delay))
+            context.events.emit(TaskFailed(task=name, error=text, retry_in_s=delay, worker_id=context.me))
             await asyncio.sleep(delay)
         else:
             return

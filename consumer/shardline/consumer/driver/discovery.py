@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.ports.lease_store import Key
 from shardline.consumer.driver.joining import OWNER_INDEX
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, read_row
+from shardline.consumer.rounds import DiscoveryRound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +41,13 @@ class Discovery:
             await asyncio.sleep(period / 5 if self._rounds < _EAGER_ROUNDS else period)
 
     async def _round(self) -> None:
-        for key in await self._assigned():
-            if key not in self._holdings:
-                await self._look(key)
+        context = self._context
+        started = context.runtime.monotonic()
+        new = [key for key in await self._assigned() if key not in self._holdings]
+        for key in new:
+            await self._look(key)
+        seconds = context.runtime.monotonic() - started
+        context.events.emit(DiscoveryRound(worker_id=context.me, found=len(new), seconds=seconds))
 
     async def _assigned(self) -> list[str]:
         context = self._context

@@ -61,7 +61,7 @@ class Holding:
             for task in beside:
                 task.cancel()
         reason = (lease.loss or Loss.EXPIRED).value
-        context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason))
+        context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason, worker_id=context.me))
         while self._on_thread:  # noqa: ASYNC110 - a thread sets no Event; the lease is not taken again while it runs.
             await asyncio.sleep(_THREAD_POLL_S)
 

@@ -15,6 +15,7 @@ from shardline.consumer.driver.context import is_ambiguous, pause
 from shardline.consumer.leases.held import HeldState
 from shardline.consumer.leases.row import LEASE_KEY
 from shardline.consumer.leases.throughput import ThroughputMeter
+from shardline.consumer.rounds import LeaseWritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +112,7 @@ class Keeper:
     async def _perform(self, op: Op) -> None:
         context, lease = self._context, self.lease
         timeout_s = context.times.timeout_s
+        started, ok = context.runtime.monotonic(), False
         try:
             if op.write is None:
                 key = Key(LEASE_KEY, lease.key)
@@ -120,9 +122,17 @@ class Keeper:
                 result = await context.store.write(op.write, timeout_s=timeout_s)
                 lease.on_result(op, result, context.runtime.monotonic())
                 self._measure()
+                ok = result.applied
         except (ServiceError, ProtocolViolation) as error:
             lease.on_failed(op, context.runtime.monotonic(), ambiguous=is_ambiguous(error))
             context.report(f"lease.{op.kind.name.lower()}", error, lease.key)
+        if op.write is not None:
+            self._tell(op, started, ok=ok)
+
+    def _tell(self, op: Op, started: float, *, ok: bool) -> None:
+        context = self._context
+        call, seconds = op.kind.name.lower(), context.runtime.monotonic() - started
+        context.events.emit(LeaseWritten(worker_id=context.me, lease=self.lease.key, call=call, ok=ok, seconds=seconds))
 
     def _measure(self) -> None:
         self.lease.throughput_kbps = self.meter.sample(self._context.runtime.monotonic())

@@ -8,6 +8,7 @@ from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver
 from shardline.consumer.retrieval.polling import FetchIterator, ShardPolling
+from shardline.consumer.rounds import PageRead
 
 if TYPE_CHECKING:
     from shardline.common.ports.kinesis import StartAt
@@ -68,10 +69,13 @@ class PollingReader(Reader):
 
     async def _fetch_records(self, call: FetchRecords) -> ShardOver | None:
         context = self._context
+        started = context.runtime.monotonic()
         page = await context.kinesis.get_records(
             self._plan.stream, call.iterator, limit=call.limit, timeout_s=context.config.polling.timeout_s
         )
-        size = self._polling.on_page(page, context.runtime.monotonic())
+        now = context.runtime.monotonic()
+        size = self._polling.on_page(page, now)
+        context.events.emit(PageRead(lease=self._row.key, records=len(page.records), seconds=now - started))
         if page.records:
             self._queue.put_nowait(Fetched(page, size))
         return await self._end(page) if page.next_iterator is None else None

@@ -11,6 +11,7 @@ from shardline.consumer.driver.context import attempt
 from shardline.consumer.driver.processor import read_processor
 from shardline.consumer.fleet.cpu import CpuSampler
 from shardline.consumer.fleet.worker_metrics import report
+from shardline.consumer.rounds import WorkerReported
 
 if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context
@@ -53,7 +54,7 @@ class Reporter:
     async def report(self) -> None:
         """Write the row once; raises what the service says when retrying did not help."""
         context, place = self._context, self._place
-        wall = context.runtime.wall()
+        wall, started = context.runtime.wall(), context.runtime.monotonic()
         samples = _NO_SAMPLES
         if self._cpu is not None and self._written_s is not None:  # The first report comes before any sample.
             samples = {_CPU: self._cpu.report()}
@@ -66,7 +67,9 @@ class Reporter:
             within_s=context.config.leases.report_s / 2,
         )
         self._written_s = int(wall)
-        self._due_at = context.runtime.monotonic() + context.config.leases.report_s
+        now = context.runtime.monotonic()
+        self._due_at = now + context.config.leases.report_s
+        context.events.emit(WorkerReported(worker_id=context.me, seconds=now - started))
 
     async def withdraw(self) -> None:
         """Delete the row as last written, so that no leader gives leases to a worker that is leaving."""

@@ -19,6 +19,7 @@ from shardline.consumer.lineage import (
     missing_leases,
     unknown_parents,
 )
+from shardline.consumer.rounds import ShardsSynced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +81,7 @@ class ShardSync:
         """Create the leases of every stream that has none among `rows`, nor when its shards are listed."""
         for plan in self._context.streams:
             if not _of(plan, rows) and plan.start is not None:
+                started = self._context.runtime.monotonic()
                 shards = await self._snapshot(plan, plan.start)
                 if _of(
                     plan,
@@ -91,6 +93,7 @@ class ShardSync:
                 pin = application_pin((), self._context.runtime.wall())
                 leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
                 await self._create(leases, "initial")
+                self._synced(started)
 
     async def _snapshot(self, plan: StreamPlan, start: Start) -> list[Shard]:
         for _ in range(_SNAPSHOT_TRIES):
@@ -102,6 +105,7 @@ class ShardSync:
 
     async def repair(self, plan: StreamPlan) -> None:
         """Create the leases that are missing beside those in the table, level by level, until none is missing."""
+        started = self._context.runtime.monotonic()
         shards = await self.list_shards(plan.stream)
         start = plan.start or _SAFE_START
         for _ in range(len(shards) + 1):
@@ -110,7 +114,12 @@ class ShardSync:
             pin = application_pin(mine, self._context.runtime.wall())
             missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)
             if not await self._create(missing, "repair"):
-                return
+                break
+        self._synced(started)
+
+    def _synced(self, started: float) -> None:
+        context = self._context
+        context.events.emit(ShardsSynced(worker_id=context.me, seconds=context.runtime.monotonic() - started))
 
     async def merge_waits(self, plan: StreamPlan, row: LeaseRow, children: Sequence[ChildShard]) -> bool:
         """Say whether a child must wait: its other parent, which Kinesis still lists, has no lease yet."""

@@ -10,12 +10,14 @@ from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.fleet.shuffle_leader import is_shuffle_leader
 from shardline.consumer.leases.taker import Observer, Taker
 from shardline.consumer.lineage import Hole, find_hole
+from shardline.consumer.rounds import TakingRound
 
 if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.holding import Holdings
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.leases.row import LeaseRow
+    from shardline.consumer.leases.taker import TakePlan
 
 __all__ = ["Auditor", "TakingLoop"]
 
@@ -85,8 +87,32 @@ class TakingLoop:
         for row in rows:
             if row.owner == context.me and row.checkpoint_owner is None and row.key not in self._holdings:
                 self._holdings.adopt(row)
-        plan = self._taker.plan(started, len(self._holdings))
-        for row in plan.take:
-            self._holdings.take(row)
+        held = len(self._holdings)
+        plan = self._taker.plan(started, held)
+        taken = sum([self._holdings.take(row) for row in plan.take])
+        self._tell(rows, plan, held=held, taken=taken, started=started)
         if is_shuffle_leader(context.me, [row.owner for row in rows]):
             await self._auditor.audit(rows)
+
+    def _tell(self, rows: list[LeaseRow], plan: TakePlan, *, held: int, taken: int, started: float) -> None:
+        context = self._context
+        failover_s = context.config.leases.failover_s
+        expired = [
+            row
+            for row in rows
+            if row.actual_owner != context.me
+            and (row.owner is None or self._observer.age_s(row.key, started) > failover_s)
+        ]
+        context.events.emit(
+            TakingRound(
+                worker_id=context.me,
+                leases=len(rows),
+                workers=len({row.owner for row in rows if row.owner is not None} | {context.me}),
+                expired=len(expired),
+                needed=max(0, plan.target - held),
+                wanted=len(plan.take),
+                spillover=plan.spillover,
+                taken=taken,
+                seconds=context.runtime.monotonic() - started,
+            )
+        )

@@ -22,6 +22,7 @@ from shardline.consumer.fleet.variance_policy import VarianceSettings
 from shardline.consumer.fleet.worker_metrics import ENTITY_TYPE, STALE_AFTER_S, MetricsRow, active_workers, parse_row
 from shardline.consumer.leases.row import LeaseRow, read_row
 from shardline.consumer.leases.taker import Observer
+from shardline.consumer.rounds import AssignmentRound
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -154,7 +155,19 @@ class Watch:
         self._assign_at = look.at + self._context.times.assign_s
         decisions = self._manager.run(look.observed, workers, look.at, rebalance=grown)
         by_key = {row.key: row for row in look.rows}
-        failed = await self._write_all(decisions, by_key)
+        failed, done = await self._write_all(decisions, by_key)
+        context = self._context
+        context.events.emit(
+            AssignmentRound(
+                worker_id=context.me,
+                leases=len(look.rows),
+                workers=len(workers),
+                unassigned=sum(row.actual_owner is None for row in look.rows),
+                reassigned=done,
+                failed=failed,
+                seconds=context.runtime.monotonic() - look.at,
+            )
+        )
         if failed and self._manager.run_failed():
             await self._lock.release()
             return
@@ -177,8 +190,8 @@ class Watch:
         active = active_workers(look.metrics, self._context.runtime.wall(), report_s=report_s)
         return [worker for worker in active if worker.worker_id not in self._silent]
 
-    async def _write_all(self, decisions: list[Decision], by_key: dict[str, LeaseRow]) -> bool:
-        """Write the decisions, some at a time, while we lead; True if a call failed (a condition may)."""
+    async def _write_all(self, decisions: list[Decision], by_key: dict[str, LeaseRow]) -> tuple[int, int]:
+        """Write the decisions, some at a time, while we lead; return how many calls failed, how many were applied."""
         gate = asyncio.Semaphore(_WRITES_AT_ONCE)
         failures: list[Exception] = []
         done: list[Decision] = []
@@ -198,7 +211,7 @@ class Watch:
         if done:
             moves = tuple(f"{one.kind.value} {one.lease.lease_key} to {one.worker_id}" for one in done)
             self._context.events.emit(LeasesAssigned(moves=moves))
-        return bool(failures)
+        return len(failures), len(done)
 
     async def _write(self, decision: Decision, row: LeaseRow) -> bool:
         context = self._context
