@@ -150,4 +150,4 @@ class LeaseMachine(RuleBasedStateMachine):
 
 
 TestLease = pytest.mark.untraced(LeaseMachine.TestCase)
-TestLease.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestLease.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
