@@ -102,7 +102,13 @@ class World:
     # --- the fleet ---
 
     def worker(
-        self, name: str, handler: Callable[..., Any] | None = None, *, batch: bool = False, **settings: Any
+        self,
+        name: str,
+        handler: Callable[..., Any] | None = None,
+        *,
+        batch: bool = False,
+        pull: bool = False,
+        **settings: Any,
     ) -> Worker:
         """Return a worker that is not started."""
         host = self.hosts[name] = self.sim.host(name)
@@ -125,7 +131,10 @@ class World:
             listeners=[lambda event: self.events.append((name, event))],
             **settings,
         )
-        worker.add_handler(handler or self.see, batch=batch, **how)
+        if pull:
+            assert handler is None, "a worker whose batches are pulled has no handler"
+        else:
+            worker.add_handler(handler or self.see, batch=batch, **how)
         self.workers[name] = worker
         return worker
 

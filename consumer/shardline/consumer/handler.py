@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from shardline.common.codec import Codec
     from shardline.common.deaggregation import UserRecords
+    from shardline.consumer.driver.pulling import Feed
     from shardline.consumer.policy import PerKey
 
 __all__ = ["Batch", "Handler", "HandlerSpec", "Origin", "Piece", "Record", "is_asynchronous"]
@@ -297,6 +298,7 @@ class HandlerSpec:
     lanes: int = 1
     policy: FailurePolicy = _FOR_EVER
     codec: Codec | None = None
+    feed: Feed | None = None
 
     @property
     def call(self) -> Callable[[Any], Awaitable[None]]:
@@ -324,6 +326,11 @@ class HandlerSpec:
         lanes = 1 if concurrency is None else concurrency.lanes
         return cls(call, batch, not is_asynchronous(function), lanes, on_failure or _FOR_EVER, codec)
 
+    @classmethod
+    def pulled(cls, feed: Feed) -> HandlerSpec:
+        """Describe batches that are pulled instead of handed to a function."""
+        return cls(_never, takes_batch=True, blocking=False, feed=feed)
+
     def prepare(self, rest: Batch) -> tuple[Batch, object]:
         """Return how much of a batch to hand over, and what `function` gets for it.
 
@@ -342,6 +349,10 @@ class HandlerSpec:
                 rest = rest.before(record.position)
                 break
         return rest, (values, rest)
+
+
+def _never(_: object) -> None:
+    raise AssertionError("a feed takes the batches")
 
 
 def _takes(function: Handler, arguments: int) -> bool:

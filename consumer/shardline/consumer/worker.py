@@ -31,6 +31,7 @@ from shardline.consumer.driver.context import Context, StreamPlan, attempt, supe
 from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
+from shardline.consumer.driver.pulling import Feed
 from shardline.consumer.driver.pulse import Pulse
 from shardline.consumer.driver.registration import choose_retrieval
 from shardline.consumer.driver.sync import ShardSync
@@ -43,7 +44,7 @@ from shardline.consumer.leases.writes import LeaseWrites
 from shardline.consumer.lineage import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from shardline.common.events import Listener
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
+    from shardline.consumer.driver.pulling import PulledBatch
     from shardline.consumer.handler import Handler
     from shardline.consumer.policy import FailurePolicy, PerKey
 
@@ -100,6 +102,8 @@ class Worker:
         self._holdings: Holdings | None = None
         self._membership: Membership | None = None
         self._failure: HandlerGaveUp | None = None
+        self._feed: Feed | None = None
+        self._pulls = True
 
     # --- handlers ----------------------------------------------------------------------------------------------------
 
@@ -190,6 +194,8 @@ class Worker:
     async def __aenter__(self) -> Self:
         """Start: make or check the lease table, create the first leases, join the fleet.
 
+        Without any handler the program pulls: see `batches`.
+
         Raises `InvalidInput` for a missing handler, a table of another kind, or a new application without `start`;
         otherwise what the services say (`Denied`, `NotFound`), after retrying what can be retried.
         """
@@ -236,12 +242,18 @@ class Worker:
         Cancelled (a second Ctrl-C), it stops at once: what is not given back expires.
         """
         stack, self._stack = self._stack, None
+        if isinstance(error, Exception):
+            # The program's own error is no failure of the worker's tasks, and leaves it as it is, in no group.
+            kind = error = trace = None
         if stack is not None:
+            self.stop()
             await stack.__aexit__(kind, error, trace)
 
     def stop(self) -> None:
-        """Ask the worker to stop: `wait`, `serve` and `run` return once they have left."""
+        """Ask the worker to stop: `wait`, `serve` and `run` return once they have left, iterating `batches` ends."""
         self._stop.set()
+        if self._feed is not None:
+            self._feed.end(lambda: self._failure)
 
     def _give_up(self, failure: HandlerGaveUp) -> None:
         self._failure = self._failure or failure
@@ -256,6 +268,7 @@ class Worker:
 
         Raises `HandlerGaveUp` where `stop_worker` ended it, after the leases were given back.
         """
+        self._pulls = False
         async with self:
             await self.wait()
         if self._failure is not None:
@@ -297,6 +310,29 @@ class Worker:
             leads=membership is not None and membership.leads,
             leases=() if holdings is None else tuple(holding.health() for holding in holdings.all()),
         )
+
+    def batches(self, *, max_records: int | None = None, max_wait_s: float = 0.0) -> AsyncIterator[PulledBatch]:
+        """Return the worker's batches, to be pulled instead of handled; iterating ends when the worker stops.
+
+            async with Worker("export", streams="orders", start="LATEST") as worker:
+                async for batch in worker.batches(max_records=500, max_wait_s=2):
+                    async with batch:  # A clean exit acknowledges; an exception: the same records again, later.
+                        await copy(batch)
+
+        Batches are in order within their shard, one per shard at a time; those of several shards may be open at once,
+        in several tasks that iterate over the same iterator. A batch holds at most `max_records` and, where that is
+        given, waits up to `max_wait_s` for more after its first. A batch that is not left cleanly is not acknowledged,
+        whatever else happens: leaving the worker, losing the lease.
+
+        Raises `Closed` outside ``async with worker`` or the second time, `InvalidInput` for a worker with handlers or
+        sizes out of range.
+        """
+        if self._stack is None:
+            raise Closed("the worker is not running: pull batches inside `async with worker`")
+        if self._feed is None:
+            raise InvalidInput("handler", "not given where batches are pulled")
+        self._feed.begin(max_records, max_wait_s)
+        return self._feed
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -363,8 +399,11 @@ class Worker:
 
     def _plans(self) -> tuple[StreamPlan, ...]:
         plans: list[StreamPlan] = []
+        if self._pulls and not self._handlers:
+            self._feed = Feed()
+        pulled = None if self._feed is None else HandlerSpec.pulled(self._feed)
         for stream in self._streams:
-            handler = self._handlers.get(stream.name) or self._handlers.get("")
+            handler = pulled or self._handlers.get(stream.name) or self._handlers.get("")
             if handler is None:
                 raise InvalidInput("handler", f"given for every stream; {stream.name} has none")
             plans.append(StreamPlan(stream=stream, handler=handler, start=self._starts.get(stream.name)))

@@ -27,7 +27,7 @@ from shardline.consumer.retrieval.polling import starting_at
 from shardline.consumer.shards import ShardEvent, ShardLife, ShardState, StopReason
 
 if TYPE_CHECKING:
-    from shardline.common.ports.kinesis import StartAt
+    from shardline.common.ports.kinesis import GetRecordsPage, StartAt
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.driver.reader import Fetched, Reader
@@ -161,18 +161,36 @@ class ShardConsumer:
             if unseen:
                 unseen = False
                 self._check_trimmed(got.page.records[0].sequence_number)
-            if not await delivery.deliver(got.page):
+            pages, over = await self._more(reader, got)
+            if not await delivery.deliver(_joined(pages)):
                 return None
-            reader.consumed(got)
+            for page in pages:
+                reader.consumed(page)
+            if over is not None:
+                return over
 
-    async def _next(self, reader: Reader) -> Fetched | ShardOver | None:
-        """Return what the reader has next, or None as soon as a stop is asked for."""
+    async def _more(self, reader: Reader, first: Fetched) -> tuple[list[Fetched], ShardOver | None]:
+        """Return the page with those that follow it in the time in which pulled batches may grow."""
+        pages, feed, monotonic = [first], self._plan.handler.feed, self._context.runtime.monotonic
+        if feed is None or feed.records_max is None:
+            return pages, None
+        until, room = monotonic() + feed.wait_s, feed.records_max - len(first.page.records)
+        while room > 0 and (left := until - monotonic()) > 0:
+            got = await self._next(reader, left)
+            if got is None or isinstance(got, ShardOver):
+                return pages, got
+            pages.append(got)
+            room -= len(got.page.records)
+        return pages, None
+
+    async def _next(self, reader: Reader, within_s: float | None = None) -> Fetched | ShardOver | None:
+        """Return what the reader has next, or None as soon as a stop is asked for, or after `within_s`."""
         if self._stopping.is_set():
             return None
         async with asyncio.TaskGroup() as group:
             getting = self._context.runtime.spawn(group, reader.next(), name=f"next {self._row.key}")
             stopping = self._context.runtime.spawn(group, self._stopping.wait(), name=f"stop {self._row.key}")
-            await asyncio.wait((getting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((getting, stopping), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             if not getting.done():
                 getting.cancel()
@@ -230,3 +248,11 @@ class ShardConsumer:
 
     def _moved(self, state: ShardState) -> None:
         self._context.events.emit(ShardMoved(lease=self._row.key, state=state.value))
+
+
+def _joined(pages: list[Fetched]) -> GetRecordsPage:
+    """Return consecutive pages as one."""
+    if len(pages) == 1:
+        return pages[0].page
+    records = [record for page in pages for record in page.page.records]
+    return pages[-1].page._replace(records=records)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
 from shardline.consumer.driver.lanes import Lanes
+from shardline.consumer.driver.pulling import Withdrawn
 from shardline.consumer.events import BatchProcessed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
+    from shardline.consumer.driver.pulling import Feed, PulledBatch
     from shardline.consumer.handler import Batch, HandlerSpec, Record
 
 __all__ = ["Delivery"]
@@ -47,6 +49,7 @@ class Delivery:
         self._done: Position | None = None
         self._open = True
         self._went_through = False
+        self._offer: PulledBatch | None = None
         self._part: Batch | None = None  # What a batch handler was given of the rest.
         self._counted_records = 0
         self._checkpoint_at = context.runtime.monotonic()
@@ -76,8 +79,10 @@ class Delivery:
         return self._failed.attempts if self._lanes is None else self._lanes.failures
 
     def stop(self) -> None:
-        """Deliver nothing further after the handler call that is running."""
+        """Deliver nothing further after the handler call that is running; an offer that nobody took is withdrawn."""
         self._stopping.set()
+        if self._offer is not None:
+            self._offer.withdraw()
 
     def close(self) -> None:
         """Let a handler that runs on a thread stop at its next record: the lease is not ours any more."""
@@ -115,6 +120,8 @@ class Delivery:
             error = await self._call(rest)
             if self._keeper.lease.over:
                 return False  # Whatever a superseded handler did or returned, it is not ours to record.
+            if isinstance(error, Withdrawn):
+                continue  # Because of a stop; or the program was cancelled at work, and another task may take it.
             if error is None:
                 self._finished(rest)
             rest = self._rest(rest)
@@ -158,6 +165,8 @@ class Delivery:
         self._part = None
         self._busy_since = self._context.runtime.monotonic()
         try:
+            if self._spec.feed is not None:
+                return await self._offered(self._spec.feed, rest)
             if self._spec.takes_batch:
                 await self._call_batch(rest)
             elif self._spec.blocking:
@@ -179,6 +188,19 @@ class Delivery:
             return function(rest)
         finally:
             self.on_thread = False
+
+    async def _offered(self, feed: Feed, rest: Batch) -> Exception | None:
+        """Offer a batch to the program and wait until it is settled; nobody counts as busy before it is taken."""
+        self._busy_since = None
+        offer = self._offer = feed.offer(rest)
+        try:
+            await offer.taken
+            self._busy_since = self._context.runtime.monotonic()
+            self._part = offer.batch
+            return await offer.settled()
+        finally:
+            self._offer = None
+            offer.abandon()
 
     async def _call_batch(self, rest: Batch) -> None:
         self._part, given = self._spec.prepare(rest)
