@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from shardline.common.errors import AlreadyExists, Ambiguous, InUse, ShardlineError
+from shardline.common.errors import AlreadyExists, Ambiguous, InUse, ShardlineError, Throttled, Unreachable
 from shardline.common.ports.lease_store import IndexSpec, Key
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.fleet.startup import (
@@ -131,5 +131,5 @@ async def ensure_index(context: Context, *, wait: bool) -> None:
 async def _create_index(context: Context) -> None:
     try:
         await context.store.create_index(context.table, OWNER_INDEX, timeout_s=_CONTROL_S)
-    except (AlreadyExists, InUse, Ambiguous) as error:
-        context.report("index.create", error)  # Another worker was quicker, or the answer was lost: describing tells.
+    except (AlreadyExists, InUse, Ambiguous, Throttled, Unreachable) as error:
+        context.report("index.create", error)  # Another was quicker, or it is to be asked again: describing tells.

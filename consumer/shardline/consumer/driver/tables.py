@@ -13,6 +13,8 @@ from shardline.common.errors import (
     ProtocolViolation,
     ServiceError,
     ShardlineError,
+    Throttled,
+    Unreachable,
 )
 from shardline.common.ports.lease_store import Key, TableSpec
 from shardline.consumer.driver.context import attempt
@@ -80,8 +82,8 @@ async def _create(context: Context) -> None:
     )
     try:
         await context.store.create_table(spec, timeout_s=_CONTROL_S)
-    except (AlreadyExists, InUse, Ambiguous) as error:
-        context.report("table.create", error)  # Another worker was quicker, or the answer was lost: describing tells.
+    except (AlreadyExists, InUse, Ambiguous, Throttled, Unreachable) as error:
+        context.report("table.create", error)  # Another was quicker, or it is to be asked again: describing tells.
 
 
 async def _enable_recovery(context: Context) -> None:
