@@ -122,6 +122,20 @@ format: $(VENV)/.check  ## Format the sources, and mend what ruff can mend.
 fuzz: $(VENV)/.fuzz  ## Fuzz the decoder against protobuf for 60 s: ARGS="--seconds 600".
 	$(BIN)/python tests/fuzz $(ARGS)
 
+# ---- simulate -------------------------------------------------------------------------------------------------------
+SEEDS ?=
+FIRST ?= 1
+
+.PHONY: sim sim-mutants sim-scale
+sim: $(VENV)/.check  ## Simulate fleets under faults, 90 s of seeds: SEEDS=50000 FIRST=1, ARGS="--seed 7 --trace | --shrink".
+	$(BIN)/python -m tests.sim.run --first $(FIRST) $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
+
+sim-mutants: $(VENV)/.check  ## Plant each known bug and catch it: ARGS="--bug NAME", ARGS=--model for the sound rules too.
+	$(BIN)/python -m tests.sim.mutants $(ARGS)
+
+sim-scale: $(VENV)/.check  ## 20 workers x 200 shards x 1 simulated hour with faults: CPU seconds and memory.
+	$(BIN)/python -m tests.sim.scale $(ARGS)
+
 # ---- tidy up --------------------------------------------------------------------------------------------------------
 .PHONY: clean
 clean:  ## Remove everything that is not under version control and can be made again.

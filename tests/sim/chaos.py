@@ -121,6 +121,7 @@ class Chaos:
                 self._count("split")
         except Refusal:
             self._count("reshard refused")
+        self._world.note_ranges()
 
     def _clock(self) -> None:
         victim = self._victim()

@@ -287,6 +287,7 @@ def _doubled(seed: int, random: Random) -> Knobs:
     return replace(
         _plain(seed, random, "doubled writes"),
         settle_s=3 * MINUTE_S,
+        healthy=True,
         calm=True,
         dynamodb=Faults(twice=0.3),
     )

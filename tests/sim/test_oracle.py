@@ -209,6 +209,7 @@ def test_a_hole_in_the_leases_is_found(scene: Scene) -> None:
 
 def test_a_lease_in_dead_hands_is_found(scene: Scene) -> None:
     """I10: at the end every unfinished lease belongs to a living worker."""
+    scene.wait(1)
     scene.oracle.finish(["B"])
     assert scene.broken == {"I10"}
 

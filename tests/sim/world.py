@@ -72,9 +72,15 @@ class World:
         self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self.oracle.sink)
         self.services = SimServices(self.network, self.state, self.tables)
         self.state.create_stream(STREAM.name, knobs.shards, now=self.sim.wall_s)
+        self.note_ranges()
         self.fleet = Fleet(self)
         self.writers = Writers(self)
         self.chaos = Chaos(self)
+
+    def note_ranges(self) -> None:
+        """Tell the oracle which hash keys each shard owns, after the stream has changed."""
+        shards = self.state.streams[STREAM.name].shards.values()
+        self.oracle.ranges.update({shard.shard_id: shard.hash_range for shard in shards})
 
     async def play(self, _: Simulation) -> None:
         """Play the world to its end."""
@@ -100,7 +106,8 @@ class World:
         while self.sim.now < end and (self.oracle.pending() or not self._finished_shards()):  # noqa: ASYNC110 - the oracle judges, it does not signal.
             await asyncio.sleep(_DRAIN_POLL_S)
         await asyncio.sleep(3 * self.knobs.failover_s)
-        self.oracle.finish(self.fleet.living())
+        # P10: twice the fail-over time and twice the longest watch period (2.5 times it), and a little.
+        self.oracle.finish(self.fleet.living(), orphaned_s_max=7 * self.knobs.failover_s + 2)
 
     def _finished_shards(self) -> bool:
         """Say whether every closed shard has come to SHARD_END."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Writers"]
 
+_FLUSHES = 0.02
+
 
 class Writers:
     """All producers of a world."""
@@ -57,6 +59,7 @@ class _Writer:
         self._writers = writers
         self._numbers: Counter[str] = Counter()
         self._count = 0
+        self._since: list[UserId] = []
 
     async def run(self, runtime: SimRuntime) -> None:
         """Put records until told to stop, then close."""
@@ -91,12 +94,24 @@ class _Writer:
             await asyncio.sleep(random.expovariate(knobs.records_per_s / 3))
             for _ in range(random.randint(1, 5)):
                 await self._put(producer, f"{self._index}k{random.randrange(knobs.keys)}")
+            if random.random() < _FLUSHES:
+                await self._flush(producer)
+
+    async def _flush(self, producer: Producer) -> None:
+        """Ask for a barrier, and hold it to its word."""
+        before, self._since = self._since, []
+        report = await producer.flush(5.0)
+        if report.pending:
+            self._since = [*before, *self._since]
+        else:
+            self._world.oracle.flushed(before)
 
     async def _put(self, producer: Producer, key: str) -> None:
         oracle = self._world.oracle
         self._count += 1
         self._numbers[key] += 1
         user = UserId(f"{self._index}-{self._count}", key, self._numbers[key])
+        self._since.append(user)
         oracle.putting(user)
         await producer.put(payload(user, self._world.knobs.padding), key, callback=lambda told: self._told(user, told))
 

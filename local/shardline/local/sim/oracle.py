@@ -10,6 +10,7 @@ import re
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from shardline.common.hashing import hash_key
 from shardline.common.records import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Position
 from shardline.local.sim.network import Fault
 from shardline.local.sim.truth import Epoch, Lease, Place, ShardTruth, Started, Tenure, UserId, row_position
@@ -18,6 +19,7 @@ from shardline.local.state import events
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from shardline.common.hashing import HashRange
     from shardline.local.sim.hosts import Host
     from shardline.local.sim.network import Network
     from shardline.local.sim.simulation import Simulation
@@ -36,7 +38,7 @@ INVARIANTS: Final = {
     "I9": "Leases not at SHARD_END always cover every open shard, ancestors counted; no row goes too early.",
     "I10": "Once faults have stopped, every unfinished lease is held by a living worker.",
     "I11": "After a lease is taken by expiry its former owner delivers nothing; after a steal, not for long.",
-    "I15": "No user record is discarded because its hash key lies outside the shard.",
+    "I15": "No acknowledged record lies where a KCL discards it: in a shard that does not own its hash key.",
     "I16": "At most five GetRecords per second and shard from one worker.",
     "dup": "A healthy world (no fault, no reshard, no change of members) delivers nothing twice.",
     "calm": "A condition that failed on a worker's own doubled write is no loss: no lease moves in a calm fleet.",
@@ -98,6 +100,8 @@ class Oracle:
         self.places: dict[str, list[Place]] = {}
         self.outcomes: dict[str, tuple[str, Place | None]] = {}
         self.put_ids: dict[str, float] = {}
+        self.ranges: dict[str, HashRange] = {}
+        """Hash range of each shard whose placement is to be judged (I15): an acknowledged record must belong there."""
         self.processed_ids: set[str] = set()
         self.excused_ids: set[str] = set()
         self.redelivered = 0
@@ -332,10 +336,23 @@ class Oracle:
             self.violate("I7", user.id, f"resolved twice: {self.outcomes[user.id][0]}, then {kind}")
         self.outcomes[user.id] = (kind, place)
         self.reached[f"put {kind}"] += 1
+        if kind == "delivered" and place is not None:
+            self._check_placement(user, place)
         if kind == "delivered" and place not in self.places.get(user.id, ()):
             self.violate(
                 "I7", user.id, f"called delivered at {place}, and is at {self.places.get(user.id, 'no place')}"
             )
+
+    def flushed(self, users: Iterable[UserId]) -> None:
+        """Take that a flush reported nothing pending: every put of `users` must be resolved."""
+        for user in users:
+            if user.id not in self.outcomes:
+                self.violate("I7", user.id, "is not resolved, and a flush said that nothing was pending")
+
+    def _check_placement(self, user: UserId, place: Place) -> None:
+        within = self.ranges.get(place.shard_id)
+        if within is not None and hash_key(user.key) not in within:
+            self.violate("I15", user.id, f"called delivered in {place.shard_id}, which does not own its key")
 
     # --- handlers ---
 
@@ -441,9 +458,10 @@ class Oracle:
         """Return how many stored user records are not done yet."""
         return sum(len(s.done) - sum(s.done) for s in self.shards.values())
 
-    def finish(self, alive: Iterable[str] | None = None, *, settled: bool = True) -> None:
+    def finish(self, alive: Iterable[str] | None = None, *, orphaned_s_max: float = 0.0, settled: bool = True) -> None:
         """Judge the end of a run: nothing lost, no lie told, every lease in living hands (`alive` worker ids).
 
+        A lease may be in nobody's hands for `orphaned_s_max` seconds after its last change (the bound of P10).
         `settled` says that producers are closed and late requests have landed.
         """
         for user_id in self.lost():
@@ -454,7 +472,8 @@ class Oracle:
         if alive is not None:
             living = set(alive)
             for lease in self.leases.values():
-                if lease.present and not lease.ended and lease.owner not in living:
+                orphaned_s = self.simulation.now - lease.changed_s
+                if lease.present and not lease.ended and lease.owner not in living and orphaned_s > orphaned_s_max:
                     self.violate("I10", lease.key, f"is held by {lease.owner}, who does not live")
 
     def _check_outcomes(self) -> None:
