@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardline.common.errors import InvalidInput
+from shardline.common.errors import Denied, InvalidInput
 from shardline.common.ports.lease_store import Key, Put, TableSpec, Update, UpdateItem
 from shardline.common.records import TRIM_HORIZON
 from shardline.consumer.driver.joining import OWNER_INDEX
@@ -23,6 +23,7 @@ from shardline.consumer.events import (
 from shardline.consumer.fleet.assignment import Strategy
 from shardline.consumer.fleet.startup import Fleet
 from shardline.consumer.leases.row import NewLease, new_item
+from shardline.local.doors.lease_store import MemoryLeaseStore
 from shardline.local.sim.simulation import Simulation, run
 
 from tests.consumer.rows import golden_items
@@ -355,5 +356,23 @@ def test_a_completed_table_migration_is_followed() -> None:
         await world.drained()
         await world.stop()
         assert (world.lost, world.disorder) == ([], [])
+
+    run(main, until=600)
+
+
+def test_a_start_that_is_not_permitted_says_so_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing permission for the index comes out as itself, naming action and resource, not in a group (F41)."""
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise Denied("AccessDeniedException", "no", "dynamodb:UpdateTable", "table/app")
+
+    monkeypatch.setattr(MemoryLeaseStore, "create_index", refuse)
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        with pytest.raises(Denied) as denied:
+            await world.worker("w0").serve()
+        assert (denied.value.action, denied.value.resource) == ("dynamodb:UpdateTable", "table/app")
 
     run(main, until=600)
