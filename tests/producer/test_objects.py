@@ -38,13 +38,14 @@ def test_objects_are_encoded_and_say_how(aggregation: bool) -> None:
     assert decode(large.data, codec, large.headers) == {"pad": "x" * 500}
 
 
-def test_without_a_codec_objects_are_refused() -> None:
-    """Nothing is pickled or stringified behind the caller's back."""
+@pytest.mark.parametrize(("data", "error"), [(object(), EncodeFailure), ({1, 2}, EncodeFailure), (None, InvalidInput)])
+def test_what_the_default_codec_cannot_say_is_refused(data: object, error: type[Exception]) -> None:
+    """Without a codec objects are JSON; nothing is pickled or stringified behind the caller's back."""
     world = World()
 
     async def main(producer: Producer) -> None:
-        with pytest.raises(InvalidInput, match="codec"):
-            await producer.put({"n": 1}, "k")
+        with pytest.raises(error):
+            await producer.put(data, "k")
 
     world.run_with(main)
     assert world.data() == []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Accepted", "accept", "accepted_again", "encoded"]
 
+_VERBATIM: tuple[type, ...] = (bytes, bytearray, memoryview, str)  # None is no object either: `accept` refuses it.
+
 
 class Accepted(NamedTuple):
     """A record that may be buffered: `hash_bytes` orders like its hash key, and is None where it has no key at all."""
@@ -67,14 +69,10 @@ def encoded(data: object, headers: Mapping[str, str] | None, codec: Codec) -> tu
 
     Raises `EncodeFailure` for what the codec refuses.
     """
-    if _is_plain(data):
+    if data is None or isinstance(data, _VERBATIM):
         return data, headers
     made = encode(data, codec)
-    return made.data, {**(made.headers or {}), **(headers or {})}
-
-
-def _is_plain(data: object) -> bool:
-    return isinstance(data, bytes | str | bytearray | memoryview)
+    return made.data, {**(made.headers or {}), **(headers or {})} or None
 
 
 def accepted_again(

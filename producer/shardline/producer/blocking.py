@@ -223,7 +223,7 @@ class StreamProducer:
         timeout_s: float | None,
     ) -> tuple[BlockingDelivery, int]:
         self._check_place()
-        data, headers = self._engine.encoded(data, headers)
+        data, headers = self._lane.encoded(data, headers)
         monotonic = self._engine.runtime.monotonic
         until = None if timeout_s is None else monotonic() + timeout_s
         with self._lock:

@@ -17,10 +17,11 @@ from contextlib import AsyncExitStack, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from shardline.common.clock import AsyncioRuntime
-from shardline.common.codec import JsonCodec, encode
+from shardline.common.codec import JsonCodec
 from shardline.common.errors import Ambiguous, InvalidInput, NotFound, ProtocolViolation
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import ShardFilter, ShardFilterKind, Stream
+from shardline.producer.accept import encoded
 from shardline.producer.budget import Budget, Share
 from shardline.producer.concurrency import Slots
 from shardline.producer.delivery import Delivery
@@ -47,7 +48,6 @@ __all__ = ["AwaitableDelivery", "Engine", "Lane", "RecordDelivery"]
 _CONTROL_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0
 """An adapter gets this long beyond a request's time-out before the driver calls the outcome ambiguous itself."""
-_VERBATIM: tuple[type, ...] = (bytes, bytearray, memoryview, str)
 _QUESTIONS: Final = ("map", "summary")
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
@@ -229,16 +229,6 @@ class Engine:
         if pulse is not None:
             self.events.emit(pulse)
 
-    def encoded(self, data: object, headers: Mapping[str, str] | None) -> tuple[object, Mapping[str, str] | None]:
-        """Return an object as bytes and headers, by the codec; bytes, text and None as they are.
-
-        Raises `EncodeFailure` where the codec cannot; headers of the caller's own win over the codec's.
-        """
-        if data is None or isinstance(data, _VERBATIM):
-            return data, headers
-        made = encode(data, self.codec)
-        return made.data, {**(made.headers or {}), **(headers or {})} or None
-
     def must_pump(self, core: Pipeline) -> bool:
         """Say whether a put has left something to do before the timer fires."""
         if core.has_news:
@@ -368,12 +358,20 @@ class Lane:
             engine.runtime.monotonic(),
             engine.new_delivery,
         )
+        self._codec = settings.codec if settings.codec is not None else engine.codec
         self.core.settler.kept_max = engine.settings.fail_kept_max
         self.on_room: Callable[[], None] = _nothing
         """Called on the loop's thread when there may be room again."""
         self._known: dict[str, BaseException | None] = {}
         self._ready: list[asyncio.Future[None]] = []
         self._barriers: list[tuple[int, asyncio.Future[None]]] = []
+
+    def encoded(self, data: object, headers: Mapping[str, str] | None) -> tuple[object, Mapping[str, str] | None]:
+        """Return an object as bytes and headers, by the stream's codec, else the producer's; bytes and text as given.
+
+        Raises `EncodeFailure` where the codec cannot; headers of the caller's own win over the codec's.
+        """
+        return encoded(data, headers, self._codec)
 
     def tell(self) -> None:
         """Hand out what the core has decided: events, finished deliveries, passed barriers, room."""

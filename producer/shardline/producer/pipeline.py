@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from shardline.common.errors import Closed, InvalidInput
 from shardline.common.limits import RECORD_BYTES_MAX_DEFAULT
 from shardline.common.ports.kinesis import PutEntry
-from shardline.producer.accept import Accepted, accept, encoded
+from shardline.producer.accept import Accepted, accept
 from shardline.producer.aggregator import Aggregator, Group, record_cost
 from shardline.producer.batcher import Batcher
 from shardline.producer.budget import PACKAGE_OVERHEAD_BYTES
@@ -133,16 +133,13 @@ class Pipeline:
     ) -> tuple[Delivery, int] | None:
         """Accept a record; return its delivery and its index there, or None where there is no room now.
 
-        Raises `InvalidInput` for what cannot be put, `EncodeFailure` for what the codec refuses, `Closed` after
-        `close`; nothing has changed then.
+        Raises `InvalidInput` for what cannot be put, `Closed` after `close`; nothing has changed then.
         """
         if self.closed:
             raise Closed("the producer is closed")
         if self.refusal is not None:
             raise self.refusal
         self._check_order()
-        if self.settings.codec is not None:
-            data, headers = encoded(data, headers, self.settings.codec)
         record = accept(
             data,
             partition_key,

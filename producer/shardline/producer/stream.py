@@ -81,7 +81,7 @@ class StreamProducer:
     ) -> AwaitableDelivery:
         """Accept a record as `put` does, but raise `BufferFull` where `put` would wait."""
         self._check_place()
-        data, headers = self._lane.engine.encoded(data, headers)
+        data, headers = self._lane.encoded(data, headers)
         found = None if self._waiting else self._try(data, partition_key, explicit_hash_key, headers)
         if found is None:
             raise BufferFull("the producer's buffer is full")
@@ -183,7 +183,7 @@ class StreamProducer:
         headers: Mapping[str, str] | None,
     ) -> tuple[AwaitableDelivery, int]:
         self._check_place()
-        data, headers = self._lane.engine.encoded(data, headers)
+        data, headers = self._lane.encoded(data, headers)
         found = None if self._waiting else self._try(data, partition_key, explicit_hash_key, headers)
         if found is None:
             found = await self._wait_and_put(data, partition_key, explicit_hash_key, headers)
