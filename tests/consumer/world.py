@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardline.common.events import Event
     from shardline.common.hashing import Shard
     from shardline.consumer.handler import Record
+    from shardline.consumer.processor import ShardProcessor
     from shardline.local.sim.hosts import Host
     from shardline.local.sim.simulation import Simulation
 
@@ -108,6 +109,7 @@ class World:
         *,
         batch: bool = False,
         pull: bool = False,
+        processor: Callable[[], ShardProcessor] | None = None,
         **settings: Any,
     ) -> Worker:
         """Return a worker that is not started."""
@@ -131,7 +133,9 @@ class World:
             listeners=[lambda event: self.events.append((name, event))],
             **settings,
         )
-        if pull:
+        if processor is not None:
+            worker.add_processor(processor, on_failure=how["on_failure"])
+        elif pull:
             assert handler is None, "a worker whose batches are pulled has no handler"
         else:
             worker.add_handler(handler or self.see, batch=batch, **how)

@@ -10,6 +10,10 @@
     |-- MalformedAggregate                a blob carries the aggregate's magic and checksum and is not a whole aggregate
     |-- EncodeFailure / DecodeFailure      a codec refused an object / bytes
     |-- HandlerGaveUp                      a handler failed for the last time, and its policy stops the worker
+    |-- CheckpointRefused                  a processor's checkpoint was not stored, the table is unchanged
+    |   |-- CheckpointAhead                above the last record that it was given
+    |   |-- CheckpointBackwards            below the checkpoint that it has
+    |   `-- LeaseGone                      the lease was lost or given back
     |-- ServiceError                       the service, or the way to it
     |   |-- NotApplied                     known: the request changed nothing
     |   |   |-- Throttled                  rate exceeded; `retry_after_s` where the service says so
@@ -35,6 +39,9 @@ __all__ = [
     "AlreadyExists",
     "Ambiguous",
     "BufferFull",
+    "CheckpointAhead",
+    "CheckpointBackwards",
+    "CheckpointRefused",
     "Closed",
     "CredentialsRefused",
     "DecodeFailure",
@@ -44,6 +51,7 @@ __all__ = [
     "InUse",
     "InvalidInput",
     "IteratorExpired",
+    "LeaseGone",
     "LimitExceeded",
     "MalformedAggregate",
     "MissingExtra",
@@ -117,6 +125,31 @@ class HandlerGaveUp(ShardlineError):
         self.lease = lease
         self.position = position
         super().__init__(f"handler failed {attempts} times at {position} of {lease}: {reason}")
+
+
+class CheckpointRefused(ShardlineError):
+    """A checkpoint that a processor asked for was refused; the table is unchanged."""
+
+
+class CheckpointAhead(CheckpointRefused):
+    """The position lies above the last record that was handed over (`largest`)."""
+
+    def __init__(self, position: str, largest: str) -> None:
+        super().__init__(f"checkpoint {position} is ahead of the last record handed over, {largest}")
+
+
+class CheckpointBackwards(CheckpointRefused):
+    """The position lies below the last checkpoint (`last`)."""
+
+    def __init__(self, position: str, last: str) -> None:
+        super().__init__(f"checkpoint {position} is behind the last one, {last}")
+
+
+class LeaseGone(CheckpointRefused):
+    """The lease was lost or given back: another worker may own the shard."""
+
+    def __init__(self, lease: str) -> None:
+        super().__init__(f"the lease {lease} is not held any more")
 
 
 class ServiceError(ShardlineError):

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from shardline.consumer.lineage import Start, StartPoint
     from shardline.consumer.parking import FileLot
     from shardline.consumer.policy import FailurePolicy, Parked, park_record, per_key, stop_worker
+    from shardline.consumer.processor import Checkpointer, PreparedCheckpoint, ShardLease, ShardProcessor
     from shardline.consumer.retrieval.polling import PollingSettings
     from shardline.consumer.worker import Worker
 
 # Exported name -> module of this package.
 _EXPORTS: dict[str, str] = {
     "Batch": "handler",
+    "Checkpointer": "processor",
     "DeliveryConfig": "config",
     "FailurePolicy": "policy",
     "FileLot": "parking",
@@ -32,7 +34,10 @@ _EXPORTS: dict[str, str] = {
     "LeaseHealth": "health",
     "Parked": "policy",
     "PollingSettings": "retrieval.polling",
+    "PreparedCheckpoint": "processor",
     "Record": "handler",
+    "ShardLease": "processor",
+    "ShardProcessor": "processor",
     "Retrieval": "config",
     "Start": "lineage",
     "StartPoint": "lineage",
@@ -46,6 +51,7 @@ _EXPORTS: dict[str, str] = {
 
 __all__ = [
     "Batch",
+    "Checkpointer",
     "DeliveryConfig",
     "FailurePolicy",
     "FileLot",
@@ -55,8 +61,11 @@ __all__ = [
     "LeaseHealth",
     "Parked",
     "PollingSettings",
+    "PreparedCheckpoint",
     "Record",
     "Retrieval",
+    "ShardLease",
+    "ShardProcessor",
     "Start",
     "StartPoint",
     "TableConfig",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardline.common.deaggregation import UserRecords
     from shardline.consumer.driver.pulling import Feed
     from shardline.consumer.policy import PerKey
+    from shardline.consumer.processor import ShardProcessor
 
 __all__ = ["Batch", "Handler", "HandlerSpec", "Origin", "Piece", "Record", "is_asynchronous"]
 
@@ -299,6 +300,7 @@ class HandlerSpec:
     policy: FailurePolicy = _FOR_EVER
     codec: Codec | None = None
     feed: Feed | None = None
+    processor: Callable[[], ShardProcessor] | None = None
 
     @property
     def call(self) -> Callable[[Any], Awaitable[None]]:
@@ -331,6 +333,13 @@ class HandlerSpec:
         """Describe batches that are pulled instead of handed to a function."""
         return cls(_never, takes_batch=True, blocking=False, feed=feed)
 
+    @classmethod
+    def processed(cls, processor: Callable[[], ShardProcessor], on_failure: FailurePolicy | None) -> HandlerSpec:
+        """Describe processors, of which one is made for each tenure of a shard's lease."""
+        if not callable(processor):
+            raise InvalidInput("processor", "a class, or a function without arguments", type(processor).__name__)
+        return cls(_never, True, False, policy=on_failure or _FOR_EVER, processor=processor)
+
     def prepare(self, rest: Batch) -> tuple[Batch, object]:
         """Return how much of a batch to hand over, and what `function` gets for it.
 
@@ -352,7 +361,7 @@ class HandlerSpec:
 
 
 def _never(_: object) -> None:
-    raise AssertionError("a feed takes the batches")
+    raise AssertionError("a feed or a processor takes the batches")
 
 
 def _takes(function: Handler, arguments: int) -> bool:

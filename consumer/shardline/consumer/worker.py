@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.pulling import PulledBatch
     from shardline.consumer.handler import Handler
     from shardline.consumer.policy import FailurePolicy, PerKey
+    from shardline.consumer.processor import ShardProcessor
 
 __all__ = ["Worker"]
 
@@ -177,6 +178,25 @@ class Worker:
         codec: Codec | None = None,
     ) -> None:
         """Do what `handler` does, as a call."""
+        spec = HandlerSpec.of(
+            function, batch=batch, concurrency=concurrency, on_failure=on_failure, codec=_codec(model, codec)
+        )
+        self._register(spec, stream)
+
+    def add_processor(
+        self,
+        processor: Callable[[], ShardProcessor],
+        stream: str | None = None,
+        *,
+        on_failure: FailurePolicy | None = None,
+    ) -> None:
+        """Register a `ShardProcessor` class (or a function that makes one) instead of a handler: one per shard.
+
+        It checkpoints itself, and nobody else does. Raises `InvalidInput` as `handler` does.
+        """
+        self._register(HandlerSpec.processed(processor, on_failure), stream)
+
+    def _register(self, spec: HandlerSpec, stream: str | None) -> None:
         names = [one.name for one in self._streams]
         if stream is not None:
             stream = Stream.of(stream).name
@@ -185,9 +205,7 @@ class Worker:
         key = stream or ""
         if key in self._handlers:
             raise InvalidInput("handler", "given once per stream")
-        self._handlers[key] = HandlerSpec.of(
-            function, batch=batch, concurrency=concurrency, on_failure=on_failure, codec=_codec(model, codec)
-        )
+        self._handlers[key] = spec
 
     # --- life --------------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.driver.reader import Fetched, Reader
+    from shardline.consumer.driver.session import Session
     from shardline.consumer.driver.sync import ShardSync
 
 __all__ = ["ShardConsumer"]
@@ -79,11 +80,19 @@ class ShardConsumer:
             return
         self._move(ShardEvent.PARENTS_DONE)
         over = await self._consume()
-        if over is None:
-            self._shut_down(StopReason.REQUESTED)
-            return
-        finished = await self._finish_surely(over)
+        finished = over is not None and await self._finish_surely(over)
+        if not finished and self._session is not None:
+            await self._session.request_shutdown()
         self._shut_down(StopReason.SHARD_END if finished else StopReason.REQUESTED)
+
+    @property
+    def _session(self) -> Session | None:
+        return None if self.delivery is None else self.delivery.session
+
+    async def close(self) -> None:
+        """Say to a processor that its tenure is over, once nothing of it runs any more."""
+        if self._session is not None:
+            await self._session.close()
 
     # --- parents -----------------------------------------------------------------------------------------------------
 
@@ -132,6 +141,8 @@ class ShardConsumer:
         self.reader, self.delivery = reader, delivery
         if self._stopping.is_set():
             delivery.stop()
+        if delivery.session is not None and not await delivery.session.begin():
+            return None
         self._move(ShardEvent.INITIALIZED)
         async with asyncio.TaskGroup() as group:
             name = f"read {self._row.key}"
@@ -234,6 +245,8 @@ class ShardConsumer:
             if self._stopping.is_set():
                 return False
         children = await self._sync.create_children(self._keeper.lease.row, over.children)
+        if self._session is not None and not await self._session.end():
+            return False
         stored = await self._keeper.checkpoint(SHARD_END)
         if stored:
             self._context.events.emit(ShardEnded(lease=self._row.key, children=children))

@@ -13,6 +13,7 @@ from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
 from shardline.consumer.driver.lanes import Lanes
 from shardline.consumer.driver.pulling import Withdrawn
+from shardline.consumer.driver.session import Session
 from shardline.consumer.events import BatchProcessed
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class Delivery:
         self._done: Position | None = None
         self._open = True
         self._went_through = False
+        self.session: Session | None = None
+        if self._spec.processor is not None:
+            self.session = Session(context, plan, keeper, self._spec.processor(), self._stopping)
         self._offer: PulledBatch | None = None
         self._part: Batch | None = None  # What a batch handler was given of the rest.
         self._counted_records = 0
@@ -58,7 +62,15 @@ class Delivery:
 
     @property
     def done(self) -> Position | None:
-        """The highest position up to which the handler is done; None before the first record."""
+        """The highest position up to which a checkpoint may go; None before the first record, or if a processor says.
+
+        A processor's own checkpoints are the only ones that it gets.
+        """
+        return self._progress if self.session is None else None
+
+    @property
+    def _progress(self) -> Position | None:
+        """The highest position up to which the handler is done."""
         current, lanes = self._current, self._lanes
         positions = [self._done, None if current is None else current.position, None if lanes is None else lanes.done]
         return max((position for position in positions if position is not None), default=None)
@@ -116,7 +128,7 @@ class Delivery:
         while len(rest):
             if self._stopping.is_set() or not await self._keeper.valid():
                 return False
-            before = self.done
+            before = self._progress
             error = await self._call(rest)
             if self._keeper.lease.over:
                 return False  # Whatever a superseded handler did or returned, it is not ours to record.
@@ -127,7 +139,7 @@ class Delivery:
             rest = self._rest(rest)
             if error is None:
                 continue
-            if self.done != before:
+            if self._progress != before:
                 self._failed.reset()
             verdict = await self._failed.add(error, rest.first)
             if verdict is Verdict.STOP or (verdict is Verdict.PARK and not await self._give_up(rest)):
@@ -137,7 +149,10 @@ class Delivery:
         return True
 
     def _rest(self, batch: Batch) -> Batch:
-        return batch if self.done is None else batch.after(self.done)
+        done, stored = self._progress, self._keeper.lease.stored
+        if self.session is not None and not stored.is_sentinel:
+            done = stored if done is None else max(done, stored)
+        return batch if done is None else batch.after(done)
 
     async def _give_up(self, rest: Batch) -> bool:
         """Park the failing record; of a failing batch find it by halving. False when stopped before."""
@@ -148,6 +163,8 @@ class Delivery:
         if not await self._failed.park(record):
             return False
         self._current = record
+        if self.session is not None:
+            self.session.checkpointer.permit(record.position)
         self._failed.reset()
         return True
 
@@ -167,7 +184,9 @@ class Delivery:
         try:
             if self._spec.feed is not None:
                 return await self._offered(self._spec.feed, rest)
-            if self._spec.takes_batch:
+            if self.session is not None:
+                await self.session.process(rest)
+            elif self._spec.takes_batch:
                 await self._call_batch(rest)
             elif self._spec.blocking:
                 return await self._context.runtime.run_blocking(self._on_thread, self._each_blocking, rest)

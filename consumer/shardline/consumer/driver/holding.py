@@ -60,6 +60,8 @@ class Holding:
                 self.consumer.lease_lost()
             for task in beside:
                 task.cancel()
+        if self.consumer is not None:
+            await self.consumer.close()
         reason = (lease.loss or Loss.EXPIRED).value
         context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason, worker_id=context.me))
         while self._on_thread:  # noqa: ASYNC110 - a thread sets no Event; the lease is not taken again while it runs.
@@ -148,6 +150,8 @@ class Holding:
 
     async def _consume_once(self) -> None:
         """Consume from the stored checkpoint; after an unexpected failure this starts over, from there."""
+        if self.consumer is not None:
+            await self.consumer.close()
         self.consumer = ShardConsumer(self._context, self._plan, self.keeper, self._sync)
         if self._stopping:
             self.consumer.stop()

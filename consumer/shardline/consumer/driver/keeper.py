@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context
     from shardline.consumer.leases.held import HeldLease, Op
+    from shardline.consumer.leases.row import Pending
 
 __all__ = ["Keeper"]
 
@@ -79,6 +80,13 @@ class Keeper:
         self.wake()
         await self._until(lambda: self.lease.over or self.lease.stored >= position)
         return self.lease.stored >= position
+
+    async def prepare(self, pending: Pending) -> bool:
+        """Store a prepared checkpoint beside the stored one; returns as `checkpoint` does."""
+        self.lease.want_pending(pending)
+        self.wake()
+        await self._until(lambda: self.lease.over or self.lease.row.pending == pending)
+        return self.lease.row.pending == pending
 
     async def release(self) -> None:
         """Give the lease back (to the next owner where a hand-off is under way) and wait until it is over."""
