@@ -220,6 +220,14 @@ class Aggregator:
         self.seal(buffer, now)
         return (buffer, 0) if self._open(buffer, record, now) else None
 
+    def seal_before(self, record: Accepted, place: Place, now: float, *, single: bool) -> bool:
+        """Seal the open aggregate of `place` if the record is not to go into it (`single`), or does not fit."""
+        buffer = self.buffers.get(place.buffer_id)
+        if buffer is None or not len(buffer) or not (single or not self._fits(buffer, record)):
+            return False
+        self.seal(buffer, now)
+        return True
+
     def alone(self, record: Accepted, place: Place, now: float) -> tuple[Delivery, Package] | None:
         """Make a package of one record at once, or return None where there is no room."""
         if not self._share.try_take(record_cost(record) + PACKAGE_OVERHEAD_BYTES, 1):
@@ -366,6 +374,9 @@ class Aggregator:
     def _chunks(self, groups: list[Group], count_max: int) -> list[_Chunk]:
         chunks: list[_Chunk] = []
         for number, group in enumerate(groups):
+            if chunks and self.keep_keys and not self._room_for(chunks[-1].builder, group):
+                # By key: a group whose records went apart would have two packages unresolved.
+                chunks.append(_Chunk(AggregateBuilder(self.bytes_max, count_max)))
             for at, record in enumerate(group.records):
                 if not chunks or not _append(chunks[-1].builder, record):
                     chunks.append(_Chunk(AggregateBuilder(self.bytes_max, count_max)))
@@ -376,6 +387,10 @@ class Aggregator:
                 else:
                     segments.append((number, at, 1))
         return chunks
+
+    def _room_for(self, builder: AggregateBuilder, group: Group) -> bool:
+        size = sum(record.size + _WIRE_BYTES_MAX for record in group.records)
+        return builder.size + size <= self.bytes_max and len(builder) + len(group.records) <= self._count_max
 
     def _package(
         self, builder: AggregateBuilder, parts: list[Part], place: Place, put_at: float, now: float

@@ -44,6 +44,8 @@ class Lane:
     def heads(self) -> list[Package]:
         """Return what may go next: the oldest that failed or else the oldest new one, and the oldest large one."""
         found = [self.again[0]] if self.again else [self.fresh[0]] if self.fresh else []
+        if self.again and self.fresh and self.fresh[0].rank < self.again[0].rank:
+            found = [self.fresh[0]]
         return [*found, self.large[0]] if self.large else found
 
     def remove(self, package: Package) -> None:
@@ -69,6 +71,7 @@ class Batcher:
     __slots__ = (
         "_bytes_max",
         "_entries_max",
+        "_outstanding",
         "_share",
         "_strict",
         "_turn",
@@ -95,6 +98,7 @@ class Batcher:
         self.filled = False
         """Whether a request may have become full since `gather` looked last."""
         self.flushing = False
+        self._outstanding: dict[int, Package] = {}  # By shard: sent or unjudged.
         self.wake_at = _NEVER
         """When there may be something to send (or to expire); recomputed by `gather`."""
 
@@ -125,8 +129,19 @@ class Batcher:
         lane = self.lanes.get(package.shard_id)
         if lane is not None and lane.unresolved:
             lane.unresolved -= 1
-            if self._strict:
-                self.wake_at = 0.0
+        if self._strict:
+            self._outstanding.pop(id(package), None)
+            self.wake_at = 0.0
+
+    def hold(self, package: Package) -> None:
+        """Let nothing of a package's range pass, by shard, until it is `settled` after all: its verdict is not out."""
+        if self._strict:
+            self._outstanding[id(package)] = package
+
+    def let_go(self, package: Package) -> None:
+        """End `hold`."""
+        if self._outstanding.pop(id(package), None) is not None:
+            self.wake_at = 0.0
 
     def gather(self, now: float) -> list[Package]:
         """Return the packages of the next request, or nothing when none is worth sending yet.
@@ -214,7 +229,7 @@ class Batcher:
         lanes = [lane for lane in self.lanes.values() if len(lane)]
         start = self._turn % len(lanes) if lanes else 0
         for lane in (*lanes[start:], *lanes[:start]):
-            if self._strict and lane.unresolved:
+            if self._strict and self._must_wait(lane):
                 continue
             while heads := self._affordable(lane, now):
                 package = heads[0]
@@ -223,11 +238,20 @@ class Batcher:
                 self.take(lane, package)
                 lane.limiter.take(now, package.size)
                 lane.unresolved += 1
+                self.hold(package)
                 chosen.append(package)
                 size += package.size
                 if self._strict:
                     break
         return chosen, size >= self._bytes_max or len(chosen) >= self._entries_max
+
+    def _must_wait(self, lane: Lane) -> bool:
+        """Say whether, by shard, something older of the same hash keys is on its way, or waits in another lane."""
+        package = min(lane.heads())
+        if any(one.covers(package) for one in self._outstanding.values()):
+            return True
+        others = (head for other in self.lanes.values() if other is not lane for head in other.heads())
+        return any(head.rank < package.rank and head.covers(package) for head in others)
 
     def _affordable(self, lane: Lane, now: float) -> list[Package]:
         """Return the heads that have tokens; note until when the lane is blocked if none has."""
@@ -246,6 +270,7 @@ class Batcher:
         lane = self.lane(package.shard_id, now)
         lane.limiter.give_back(now, package.size)
         lane.unresolved -= 1
+        self._outstanding.pop(id(package), None)
         if package.attempts:
             heappush(lane.again, package)
         elif not self._strict and package.size > lane.limiter.large_bytes:
@@ -268,7 +293,7 @@ class Batcher:
         for lane in self.lanes.values():
             for package in lane.heads():
                 wake_at = min(wake_at, package.expires_at)
-                if not (self._strict and lane.unresolved):
+                if not (self._strict and self._must_wait(lane)):
                     due = now if self.flushing else package.collect_by
                     wake_at = min(wake_at, max(due, lane.blocked_until))
         self.wake_at = wake_at

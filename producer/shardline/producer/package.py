@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, overload
 
 from shardline.common.deaggregation import deaggregate
-from shardline.common.hashing import hash_key
+from shardline.common.hashing import HashRange, hash_key
 from shardline.producer.budget import PACKAGE_OVERHEAD_BYTES
 from shardline.producer.outcome import Attempt, Delivered, NotWritten, Unknown
 
@@ -171,6 +171,16 @@ class Package:
                     known[record.partition_key] = hash_key(record.partition_key)
                 found.append(known[record.partition_key])
         return found
+
+    def covers(self, other: Package) -> bool:
+        """Say whether the two packages may hold records of the same hash key."""
+        mine, theirs = self._range(), other._range()
+        return mine is None or theirs is None or mine.overlaps(theirs)
+
+    def _range(self) -> HashRange | None:
+        if self.hash_range is not None or self.explicit_hash_key is None or not self.uniform:
+            return self.hash_range
+        return HashRange(int(self.explicit_hash_key), int(self.explicit_hash_key))
 
     def inherit(self, old: Package) -> None:
         """Take over what happened to a package of which this one is a piece."""

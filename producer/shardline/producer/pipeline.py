@@ -170,13 +170,13 @@ class Pipeline:
         records_max = self.settings.buffer_records_max
         if records_max is not None and self.pending_records >= records_max:
             return None
-        if not self.aggregating or not self.aggregator.fits_aggregate(record):
-            buffer = self.aggregator.buffers.get(place.buffer_id)
-            if buffer is not None:
-                self.aggregator.seal(buffer, now)
-                self.queue_sealed(now)
-                if self.keys is not None and record.hash_bytes is not None and self.keys.busy(record.hash_bytes):
-                    return self._wait(self.keys, record, now)
+        single = not self.aggregating or not self.aggregator.fits_aggregate(record)
+        if (single or self.keys is not None) and self.aggregator.seal_before(record, place, now, single=single):
+            # By key, the record must not overtake what it would have shared an aggregate with.
+            self.queue_sealed(now)
+            if self.keys is not None and record.hash_bytes is not None and self.keys.busy(record.hash_bytes):
+                return self._wait(self.keys, record, now)
+        if single:
             alone = self.aggregator.alone(record, place, now)
             if alone is None:
                 return None
@@ -482,7 +482,9 @@ class Pipeline:
         """Let successors of a settled package go, or fail with it, where an order is kept."""
         good = good or self.settings.on_gap is OnGap.CONTINUE
         if self.keys is not None:
-            going, failing = self.keys.on_settled(package, self.aggregator.bytes_max, good=good)
+            going, failing = self.keys.on_settled(
+                package, self.aggregator.bytes_max if self.aggregating else 0, good=good
+            )
             for group in failing:
                 self.settler.fail_line(group, now)
             if going:

@@ -244,6 +244,7 @@ class Settler:
         if owned is None:
             if package.stage is not Stage.UNJUDGED:
                 package.stage = Stage.UNJUDGED
+                pipeline.batcher.hold(package)
                 self._unjudged[id(package)] = package
                 heappush(self._expiries, (package.expires_at, id(package), package))
             router.keeper.inquiry.want(now)
@@ -283,6 +284,7 @@ class Settler:
             self._give_up(package, Reason.EXPIRED, "Misplaced", now)
             return
         self.stats.resent += package.count
+        pipeline.batcher.let_go(package)
         package.stage = Stage.QUEUED
         pipeline.cut(package, now)
 
@@ -315,6 +317,7 @@ class Settler:
     def _end(self, package: Package, outcome: Outcome, now: float, *, good: bool) -> None:
         """Resolve a package's parts and give back its memory."""
         package.stage = Stage.DONE
+        self._pipeline.batcher.let_go(package)
         self.finished.add(outcome, package.count, package)
         pipeline = self._pipeline
         first = 0
