@@ -125,10 +125,11 @@ def test_package_is_typed(package: str) -> None:
 
 
 def test_rings_are_known_and_reasoned() -> None:
-    """Each entry of the table of rings names a ring other than the default, and a reason."""
+    """Each entry of the table of rings names a module that exists, a ring other than the default, and a reason."""
     rings = table()
     assert {ring for ring, _ in rings.values()} <= set(RINGS[1:])
     assert [prefix for prefix, (_, why) in rings.items() if len(why.split()) < 4] == []
+    assert rings.keys() - sources().keys() == set()
 
 
 def test_functions_are_short() -> None:
