@@ -14,68 +14,22 @@ because each consumes the counter. Invariants (design.md, `reliability.md` 0 fin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardline.common.backoff import Backoff
+from shardline.consumer.leases.ops import LEAVING, HeldState, Loss, Op, OpKind
 from shardline.consumer.leases.row import LeaseRow, Pending, Quarantined, read_row
 
 if TYPE_CHECKING:
     from random import Random
 
-    from shardline.common.ports.lease_store import Delete, Item, UpdateItem, WriteResult
+    from shardline.common.ports.lease_store import Item, UpdateItem, WriteResult
     from shardline.common.records import Position
     from shardline.consumer.leases.times import LeaseTimes
     from shardline.consumer.leases.writes import LeaseWrites
 
 __all__ = ["HeldLease", "HeldState", "Loss", "Op", "OpKind"]
-
-
-class OpKind(Enum):
-    """What a holder can ask of the table."""
-
-    TAKE = auto()
-    RENEW = auto()
-    CHECKPOINT = auto()
-    TRANSFER = auto()
-    RELEASE = auto()
-    DELETE = auto()
-    READ = auto()
-
-
-_LEAVING = (OpKind.TRANSFER, OpKind.RELEASE, OpKind.DELETE)
-
-
-class HeldState(Enum):
-    """Where a lease stands with its holder."""
-
-    ACQUIRING = auto()
-    HELD = auto()
-    LOST = auto()
-    RELEASED = auto()
-
-
-class Loss(Enum):
-    """Why a lease is no longer held (or was never acquired)."""
-
-    EXPIRED = "expired"
-    TAKEN = "taken"
-    DELETED = "deleted"
-    MALFORMED = "malformed"
-    RELEASED = "released"
-    HUNG = "hung"
-
-
-@dataclass(frozen=True, slots=True)
-class Op:
-    """One call to make: `write` is None for the consistent read; `position` is the checkpoint it stores."""
-
-    kind: OpKind
-    sent_at: float
-    write: UpdateItem | Delete | None = None
-    position: Position | None = None
-    pending: Pending | None = None
 
 
 class HeldLease:
@@ -180,7 +134,7 @@ class HeldLease:
         row after it may take the lease at once, before its answer is here. Its condition is the owner's name, not the
         counter, so one whose answer was lost can arrive later still.
         """
-        leaving = self._in_flight is not None and self._in_flight.kind in _LEAVING
+        leaving = self._in_flight is not None and self._in_flight.kind in LEAVING
         return self.state is HeldState.HELD and now < self.valid_until and not (leaving or self._left_perhaps)
 
     def want_checkpoint(self, position: Position, *, urgent: bool) -> None:
@@ -287,7 +241,7 @@ class HeldLease:
         if self.over:
             return
         if ambiguous and op.kind is not OpKind.READ:
-            self._left_perhaps = self._left_perhaps or op.kind in _LEAVING
+            self._left_perhaps = self._left_perhaps or op.kind in LEAVING
             if self._unresolved_at is None:
                 self._unresolved_at = op.sent_at
             self._read_next = True
@@ -303,7 +257,7 @@ class HeldLease:
 
     def _applied(self, op: Op, item: Item | None) -> None:
         self._settle(op.sent_at)
-        if op.kind in _LEAVING:
+        if op.kind in LEAVING:
             self.state = HeldState.RELEASED
             self.loss = Loss.RELEASED
             return
