@@ -136,7 +136,7 @@ def run(
 
 
 def simulated(
-    *, seeds: int = 1, first: int = 0, until: float | None = 3600.0
+    *, seeds: int = 1, first: int = 0, until: float | None = None
 ) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, None]]:
     """Turn an asynchronous test into one that runs in virtual time, once for each of `seeds` seeds from `first` on.
 
