@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from math import inf, nan
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,9 @@ def test_unknown_kpl_key_is_refused() -> None:
 def test_every_ignored_kpl_key_says_why() -> None:
     """A key without meaning here has a reason of some words."""
     assert [name for name, key in KPL_KEYS.items() if key.field is None and len(key.note.split()) < 3] == []
+
+
+def test_the_documentation_tells_of_every_kpl_key() -> None:
+    """docs/producer.md holds each of the KPL's keys."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "producer.md").read_text()
+    assert [name for name in KPL_KEYS if not re.search(rf"\b{name}\b", text)] == []

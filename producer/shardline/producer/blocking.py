@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from shardline.common.errors import BufferFull, Closed
 from shardline.common.loop_thread import LoopThread
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from shardline.producer.settling import Stats
 
 __all__ = ["BlockingDelivery", "BlockingRecordDelivery", "Producer", "StreamProducer"]
+
+T = TypeVar("T")
 
 
 class BlockingDelivery(Delivery):
@@ -166,10 +168,10 @@ class StreamProducer:
 
     def put_many(
         self,
-        items: Iterable[object],
-        key: Callable[[object], str | None],
+        items: Iterable[T],
+        key: Callable[[T], str | None],
         *,
-        explicit_hash_key: Callable[[object], int | str | None] | None = None,
+        explicit_hash_key: Callable[[T], int | str | None] | None = None,
         window: int = 10_000,
     ) -> Iterator[Outcome]:
         """Accept all items and yield their outcomes in the order of the input, at most `window` of them open."""
@@ -393,10 +395,10 @@ class Producer:
 
     def put_many(
         self,
-        items: Iterable[object],
-        key: Callable[[object], str | None],
+        items: Iterable[T],
+        key: Callable[[T], str | None],
         *,
-        explicit_hash_key: Callable[[object], int | str | None] | None = None,
+        explicit_hash_key: Callable[[T], int | str | None] | None = None,
         window: int = 10_000,
     ) -> Iterator[Outcome]:
         """`StreamProducer.put_many` of the one stream."""

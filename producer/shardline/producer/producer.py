@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from shardline.common.errors import Closed, InvalidInput
 from shardline.common.ports.kinesis import Stream
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from shardline.producer.settling import Stats
 
 __all__ = ["Producer"]
+
+T = TypeVar("T")
 
 
 class Producer:
@@ -179,10 +181,10 @@ class Producer:
 
     def put_many(
         self,
-        items: Iterable[object] | AsyncIterable[object],
-        key: Callable[[object], str | None],
+        items: Iterable[T] | AsyncIterable[T],
+        key: Callable[[T], str | None],
         *,
-        explicit_hash_key: Callable[[object], int | str | None] | None = None,
+        explicit_hash_key: Callable[[T], int | str | None] | None = None,
         window: int = 10_000,
     ) -> AsyncIterator[Outcome]:
         """`StreamProducer.put_many` of the one stream."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from shardline.common.errors import BufferFull, Closed
 from shardline.producer.driver import AwaitableDelivery, RecordDelivery
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from shardline.producer.settling import Stats
 
 __all__ = ["StreamProducer"]
+
+T = TypeVar("T")
 
 _YIELD_BYTES: Final = 128 * 1024
 """A caller that never waits lets the loop run once per so many bytes; else nothing would ever be sent."""
@@ -120,10 +122,10 @@ class StreamProducer:
 
     async def put_many(
         self,
-        items: Iterable[object] | AsyncIterable[object],
-        key: Callable[[object], str | None],
+        items: Iterable[T] | AsyncIterable[T],
+        key: Callable[[T], str | None],
         *,
-        explicit_hash_key: Callable[[object], int | str | None] | None = None,
+        explicit_hash_key: Callable[[T], int | str | None] | None = None,
         window: int = 10_000,
     ) -> AsyncIterator[Outcome]:
         """Accept all items and yield their outcomes in the order of the input, at most `window` of them open at once.
@@ -276,7 +278,7 @@ async def _outcome(delivery: RecordDelivery) -> Outcome:
     return outcome
 
 
-async def _each(items: Iterable[object] | AsyncIterable[object]) -> AsyncIterator[object]:
+async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
