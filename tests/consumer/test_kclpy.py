@@ -1,0 +1,145 @@
+"""KCLPy's processors of every generation, unchanged, on real threads; the service is in process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from shardline.common.ports.kinesis import PutEntry, Stream
+from shardline.consumer.kclpy import CheckpointError, adapt
+from shardline.consumer.leases.row import LeaseRow, read_row
+from shardline.consumer.worker import Worker
+from shardline.local.doors.services import LocalServices
+
+from tests.consumer.rows import aggregate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shardline.common.records import Position
+
+Log = list[tuple[Any, ...]]
+
+
+class V3:
+    """The interface of KCLPy 2 and 3: one input object for each call."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def initialize(self, initialize_input: Any) -> None:
+        """Note the shard."""
+        self.log.append(("initialize", initialize_input.shard_id, initialize_input.sequence_number))
+
+    def process_records(self, process_records_input: Any) -> None:
+        """Note each record, and checkpoint in the midst of an aggregate."""
+        for record in process_records_input.records:
+            self.log.append((record.binary_data, record.partition_key, record.sub_sequence_number))
+        last = process_records_input.records[-1]
+        with pytest.raises(CheckpointError) as refused:
+            process_records_input.checkpointer.checkpoint(last.sequence_number, 7)
+        assert refused.value.value == "IllegalArgumentException"
+        process_records_input.checkpointer.checkpoint(str(last.sequence_number), 1)
+
+    def lease_lost(self, lease_lost_input: object) -> None:
+        """Note it."""
+        self.log.append(("lost", lease_lost_input))
+
+    def shard_ended(self, shard_ended_input: Any) -> None:
+        """Checkpoint, as it must."""
+        shard_ended_input.checkpointer.checkpoint()
+
+    def shutdown_requested(self, shutdown_requested_input: Any) -> None:
+        """Checkpoint everything."""
+        shutdown_requested_input.checkpointer.checkpoint()
+        self.log.append(("requested",))
+
+
+class V1:
+    """The first interface: values instead of inputs."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def initialize(self, shard_id: str) -> None:
+        """Note the shard."""
+        self.log.append(("initialize", str(shard_id)))
+
+    def process_records(self, records: Any, checkpointer: Any) -> None:
+        """Note each record, and checkpoint."""
+        self.log.extend((base64.b64decode(record.get("data")), record.get("partitionKey")) for record in records)
+        checkpointer.checkpoint()
+
+    def shutdown(self, checkpointer: Any, reason: str) -> None:
+        """Note the reason; a zombie cannot checkpoint."""
+        with pytest.raises(CheckpointError, match="ShutdownException"):
+            checkpointer.checkpoint()
+        self.log.append((reason,))
+
+
+class Tutorial:
+    """The form of the tutorials: a bare list, and nothing to checkpoint with."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def initialize(self, shard_id: str) -> None:
+        """Do nothing."""
+
+    def process_records(self, records: Any) -> None:
+        """Note each record."""
+        self.log.extend((record.binary_data,) for record in records)
+
+
+def ran(processor: Callable[[Log], object]) -> tuple[Log, Position]:
+    """Run a worker with the processor until it has seen three records; return what it noted and the checkpoint."""
+    log: Log = []
+
+    async def main() -> Position:
+        services = LocalServices()
+        services.state.create_stream("orders", 1, now=time.time() - 60)
+        data = aggregate(("k", b"a"), ("k", b"b"), ("k", b"c"))
+        services.state.put_records(Stream("orders"), [PutEntry(data, "k")], now=time.time())
+        worker = Worker("app", streams="orders", start="TRIM_HORIZON", connection=services)
+        worker.add_processor(adapt(lambda: processor(log)))
+        async with worker, asyncio.timeout(60):
+            while not any(one[0] == b"c" for one in log):  # noqa: ASYNC110 - a thread sets no Event.
+                await asyncio.sleep(0.05)
+        rows = map(read_row, services.tables.scan_page("app", time.time(), consistent=True).items)
+        (checkpoint,) = (row.checkpoint for row in rows if isinstance(row, LeaseRow))
+        return checkpoint
+
+    checkpoint = asyncio.run(main())
+    return log, checkpoint
+
+
+def test_a_version_3_processor_runs_unchanged() -> None:
+    """Inputs, records and checkpointer have KCLPy's names; wrong checkpoints are its errors."""
+    log, checkpoint = ran(V3)
+    assert log == [
+        ("initialize", "shardId-000000000000", "TRIM_HORIZON"),
+        (b"a", "k", 0),
+        (b"b", "k", 1),
+        (b"c", "k", 2),
+        ("requested",),
+        ("lost", None),
+    ]
+    assert checkpoint.sub_sequence_number == 2
+
+
+def test_a_version_1_processor_runs_unchanged() -> None:
+    """Values instead of inputs, base64 instead of bytes, `shutdown` with a reason."""
+    log, checkpoint = ran(V1)
+    assert log == [("initialize", "shardId-000000000000"), (b"a", "k"), (b"b", "k"), (b"c", "k"), ("ZOMBIE",)]
+    assert checkpoint.sub_sequence_number == 2
+
+
+def test_a_tutorial_processor_runs_unchanged() -> None:
+    """A bare list is processed, and checkpointed after each call that returned."""
+    log, checkpoint = ran(Tutorial)
+    assert log == [(b"a",), (b"b",), (b"c",)]
+    assert checkpoint.sub_sequence_number == 2

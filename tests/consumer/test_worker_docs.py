@@ -1,0 +1,85 @@
+"""The examples of docs/worker.md, executed as they stand, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from shardline.common.ports.kinesis import PutEntry, Stream
+from shardline.consumer.parking import FileLot
+from shardline.consumer.policy import park_record
+from shardline.local.sim.simulation import Simulation, run
+
+from tests.consumer.world import World
+from tools.rings import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "worker.md").read_text(), re.DOTALL)
+PAYLOADS = (b'{"id":1,"total":2.5}', b"no order", b'{"id":2,"total":7.5}')
+
+
+def example(number: int) -> dict[str, Any]:
+    """Execute an example and return its names."""
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(compile(EXAMPLES[number], f"worker.md {number}", "exec", dont_inherit=True), names)
+    return names
+
+
+def ran(start: Callable[[World], None]) -> None:
+    """Start a worker on a stream that holds two orders and something else; check that it gets through."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        for data in PAYLOADS:
+            world.services.state.put_records(Stream("orders"), [PutEntry(data, "k")], now=world.wall())
+        start(world)
+        await asyncio.sleep(100)
+        await world.stop()
+        (row,) = world.rows().values()
+        assert row.checkpoint.sequence_number > 0
+        assert row.owner is None
+
+    run(main, until=600)
+
+
+def test_the_handler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It gets the orders as its model; what is none is parked after five attempts."""
+    names = example(0)
+    lot = FileLot(tmp_path / "parked.jsonl")
+    policy = park_record(lot, attempts=5)
+    ran(lambda world: void(world.start("w0", names["bill"], model=names["Order"], on_failure=policy)))
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert printed == ["2.5", "7.5"]
+    (parked,) = map(json.loads, lot.path.read_text().splitlines())
+    assert (parked["reason"], parked["attempts"]) == ("DecodeFailure", 5)
+
+
+def test_the_pulled_batches(capsys: pytest.CaptureFixture[str]) -> None:
+    """The program pulls every record, once."""
+    export = example(1)["export"]
+
+    def start(world: World) -> None:
+        worker = world.worker("w0", pull=True)
+        world.leaving["w0"] = world.hosts["w0"].spawn(export(worker))
+
+    ran(start)
+    assert capsys.readouterr().out.count("total") == 2
+
+
+def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
+    """It gets every record, and checkpoints them itself."""
+    porter = example(2)["Porter"]
+    ran(lambda world: void(world.start("w0", processor=porter)))
+    assert capsys.readouterr().out.splitlines() == [repr(data) for data in PAYLOADS]
+
+
+def void(_: object) -> None:
+    """Drop a value."""
