@@ -15,7 +15,7 @@ from shardline.producer import Delivered, Ordering, Producer, StreamSettings
 
 async def main(stream: str, entries: int) -> None:
     """Put `entries` entries of ten accounts."""
-    rows = [{"account": f"account-{number % 10}", "entry": number} for number in range(entries)]
+    rows = [{"account": f"account-{number % 10}", "entry": str(number)} for number in range(entries)]
     async with Producer(stream, StreamSettings(ordering=Ordering.BY_KEY, linger_s=0.02)) as producer:
         written = 0
         outcomes = producer.put_many(rows, key=lambda row: row["account"])
