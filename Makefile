@@ -62,6 +62,12 @@ lock: $(VENV)/.uv  ## Resolve the dependencies anew: ARGS="--upgrade" for newer 
 demo: $(VENV)/.demo  ## Producers, a fleet, a kill, a reshard; nothing lost: ARGS="--seconds 30 --json".
 	$(BIN)/shardline demo --out out/demo.json $(ARGS)
 
+MINUTES ?= 30
+SEED ?= 1
+.PHONY: chaos
+chaos: $(VENV)/.check  ## SIGKILL, SIGSTOP and reshards, MINUTES=30 SEED=1: lost 0? ARGS="--retrieval fanout".
+	$(BIN)/python -m tools.chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
 .PHONY: layer
 layer: $(VENV)/.check  ## A zip for a Lambda layer: its size, modules and import time; ARGS="--out FILE".
 	$(BIN)/python -m tools.layer $(ARGS)

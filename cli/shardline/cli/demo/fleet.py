@@ -10,7 +10,7 @@ from shardline.cli.demo.messages import Acknowledged, Delivered, Done, Failed, R
 from shardline.cli.demo.processes import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from shardline.cli.demo.messages import Message
     from shardline.cli.demo.model import Live
@@ -30,6 +30,7 @@ class Fleet:
         self._ledger = ledger
         self._live = live
         self._environment = environment
+        self._listeners: list[Callable[[Message], None]] = []
         self._inbox = Inbox()
         self._started = time.monotonic()
         self._gone: set[str] = set()
@@ -74,6 +75,23 @@ class Fleet:
         self.kills += 1
         shards = self._live.on_killed(name, self.elapsed_s)
         self._live.on_event(self.elapsed_s, f"SIGKILL {name} (process {child.pid}), which owned {shards} shards")
+
+    def pause(self, name: str) -> None:
+        """Stop a worker with SIGSTOP; `resume` lets it go on."""
+        child = self.workers[name]
+        child.pause()
+        self._live.on_event(self.elapsed_s, f"SIGSTOP {name} (process {child.pid})")
+
+    def resume(self, name: str) -> None:
+        """Let a worker go on after `pause`; one that was killed meanwhile stays dead."""
+        child = self.workers[name]
+        if not child.killed:
+            child.resume()
+            self._live.on_event(self.elapsed_s, f"SIGCONT {name}")
+
+    def listen(self, listener: Callable[[Message], None]) -> None:
+        """Hand each message to `listener` too, in the same order."""
+        self._listeners.append(listener)
 
     def tick(self) -> None:
         """Read all processes, and take what they said in the order in which they said it."""
@@ -126,6 +144,8 @@ class Fleet:
         elif isinstance(message, Ready | Done):
             self._on_life(name, message)
         self._live.on_message(name, message, self.elapsed_s)
+        for listener in self._listeners:
+            listener(message)
 
     def _on_life(self, name: str, message: Ready | Done) -> None:
         child = self.workers.get(name) or self.producer

@@ -41,6 +41,11 @@ class Outcome:
         """Say whether the run passed: records went through, none lost, none out of order, nobody broke down."""
         return self.report.sound and self.report.acknowledged > 0 and self.stopped_cleanly and not self.broken
 
+    @property
+    def remarks(self) -> list[str]:
+        """Lines of the summary that a run of another kind adds."""
+        return []
+
     def as_fields(self) -> dict[str, Any]:
         """Return everything by name, for JSON; times in seconds."""
         return {
@@ -87,6 +92,7 @@ def summary(outcome: Outcome) -> list[str]:
         _row("  bytes saved", report.bytes_saved, f"billed, in payload units of 25 KB; the data weigh {growth}"),
         done + _takeovers(outcome),
     ]
+    lines += outcome.remarks
     if report.foreign:
         lines.append(_row("foreign", report.foreign, "delivered and never sent"))
     for name, status, *words in outcome.broken:

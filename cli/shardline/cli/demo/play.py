@@ -16,7 +16,7 @@ from shardline.cli.demo.fleet import Fleet
 from shardline.cli.demo.model import Counts, Live
 from shardline.cli.demo.outcome import Outcome
 from shardline.cli.demo.report import Ledger
-from shardline.cli.demo.script import Action, Script, choose_merge, choose_split, choose_victim, middle
+from shardline.cli.demo.script import TIMELINE, Action, Script, choose_merge, choose_split, choose_victim, middle
 from shardline.cli.demo.settings import ProcessSettings
 from shardline.common.errors import ShardlineError
 
@@ -38,7 +38,9 @@ _STOP_S_MAX: Final = 20.0
 
 
 class Play:
-    """One run; `fleet` is to be closed by whoever made it."""
+    """One run; `fleet` is to be closed by whoever made it. A subclass plays another script."""
+
+    title = "demo"
 
     def __init__(self, settings: DemoSettings, place: Place, stream: OwnStream, screen: Screen) -> None:
         self._settings = settings
@@ -55,6 +57,11 @@ class Play:
         self._events_shown = 0
         self._worker_count = 0
         self.fleet = Fleet(self._ledger, self._live, place.environment)
+
+    @staticmethod
+    def plan(settings: DemoSettings) -> str:
+        """Return what will be done to stream and fleet, for people."""
+        return ", ".join(f"{action} at {fraction * settings.seconds:.0f} s" for fraction, action in TIMELINE)
 
     async def run(self) -> Outcome:
         """Start, load, drain, stop; return what was found."""
@@ -116,6 +123,7 @@ class Play:
             seconds=settings.seconds,
             seed=settings.seed,
             local=place.local,
+            retrieval=settings.retrieval,
         )
 
     def _start_worker(self) -> None:
@@ -142,12 +150,16 @@ class Play:
         producer.send("go")
 
         def over() -> bool:
-            for action in self._script.due(self.fleet.elapsed_s / self._settings.seconds):
-                self._act(action)
+            self._advance()
             return producer.figures is not None or producer.exit_status is not None
 
         await self._tick_until(over, self._settings.seconds + _FLUSH_S_MAX)
         return self.fleet.elapsed_s
+
+    def _advance(self) -> None:
+        """Do what the script has for now."""
+        for action in self._script.due(self.fleet.elapsed_s / self._settings.seconds):
+            self._act(action)
 
     def _act(self, action: Action) -> None:
         """Do one thing of the script, or have it done."""
@@ -202,7 +214,7 @@ class Play:
     def _show(self) -> None:
         ledger, live = self._ledger, self._live
         snapshot = live.snapshot(
-            title=f"shardline demo: stream {self._settings.stream}",
+            title=f"shardline {self.title}: stream {self._settings.stream}",
             phase=self._phase,
             elapsed_s=self.fleet.elapsed_s,
             load_s=self._settings.seconds,

@@ -89,6 +89,14 @@ class Child:
         self.killed = True
         self._signal(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """Send SIGSTOP: the process stands still, its sockets open, its clock running on."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Send SIGCONT."""
+        self._signal(signal.SIGCONT)
+
     def terminate(self) -> None:
         """Send SIGTERM."""
         self._signal(signal.SIGTERM)

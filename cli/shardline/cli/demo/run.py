@@ -15,7 +15,6 @@ from shardline.cli.demo.outcome import Outcome, summary
 from shardline.cli.demo.place import open_place, own_stream, see_that_it_answers
 from shardline.cli.demo.play import Play
 from shardline.cli.demo.screen import open_screen
-from shardline.cli.demo.script import TIMELINE
 from shardline.cli.demo.settings import CALL_TIMEOUT_S, FAILOVER_S, PARENT_POLL_S
 from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
@@ -30,13 +29,13 @@ __all__ = ["run"]
 _TERMINATED: Final = 143
 
 
-def run(settings: DemoSettings) -> int:
+def run(settings: DemoSettings, play: type[Play] = Play) -> int:
     """Run the demo and return its exit status: 0 only if nothing was lost and nothing came out of order."""
     _see_that_out_can_be_written(settings.out)
     if settings.endpoint_url is not None:
         asyncio.run(see_that_it_answers(settings))
         _ask(settings)
-    outcome = asyncio.run(_until_signalled(settings))
+    outcome = asyncio.run(_until_signalled(settings, play))
     return _TERMINATED if outcome is None else 0 if outcome.sound else 1
 
 
@@ -56,7 +55,7 @@ def _ask(settings: DemoSettings) -> None:
         raise InvalidInput("the answer", "y, or nothing is created")
 
 
-async def _until_signalled(settings: DemoSettings) -> Outcome | None:
+async def _until_signalled(settings: DemoSettings, kind: type[Play]) -> Outcome | None:
     """Run the demo; on SIGTERM take everything down and return None (Ctrl-C is asyncio's own, a KeyboardInterrupt)."""
     task = asyncio.current_task()
     assert task is not None
@@ -69,21 +68,21 @@ async def _until_signalled(settings: DemoSettings) -> Outcome | None:
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
     try:
-        return await _demo(settings)
+        return await _demo(settings, kind)
     except asyncio.CancelledError:
         if terminated:
             return None
         raise
 
 
-async def _demo(settings: DemoSettings) -> Outcome:
+async def _demo(settings: DemoSettings, kind: type[Play]) -> Outcome:
     screen = open_screen()
     started = time.monotonic()
     try:
         async with open_place(settings) as place:
-            _announce(screen, settings, place)
+            _announce(screen, settings, place, kind.plan(settings))
             async with own_stream(place, settings.stream, settings.shards) as stream:
-                play = Play(settings, place, stream, screen)
+                play = kind(settings, place, stream, screen)
                 try:
                     outcome = await play.run()
                 finally:
@@ -95,13 +94,12 @@ async def _demo(settings: DemoSettings) -> Outcome:
     return outcome
 
 
-def _announce(screen: Screen, settings: DemoSettings, place: Place) -> None:
+def _announce(screen: Screen, settings: DemoSettings, place: Place, plan: str) -> None:
     where = f"a local endpoint at {place.kinesis_url}" if place.local else f"the endpoint {place.kinesis_url}"
     screen.say(
         f"{settings.rate:,} user records/s for {settings.seconds} s into {settings.shards} shards of stream "
         f"{settings.stream}, on {where}; {settings.workers} worker processes, 1 producer process; seed {settings.seed}"
     )
-    plan = ", ".join(f"{action} at {fraction * settings.seconds:.0f} s" for fraction, action in TIMELINE)
     screen.say(
         f"fail-over {FAILOVER_S:.0f} s, call time-out {CALL_TIMEOUT_S:.0f} s, parent poll {PARENT_POLL_S:.0f} s; "
         f"{plan}; then a drain of at most {settings.drain} s"

@@ -45,7 +45,8 @@ class DemoSettings:
     """One run of the demo, checked by `demo_settings`.
 
     `seconds` is the load time, `drain` the longest time after it until everything is processed, `rate` user records
-    per second; `endpoint_url` None means an endpoint of its own; `stream` names the stream and the lease table.
+    per second; `endpoint_url` None means an endpoint of its own; `stream` names the stream and the lease table, and the
+    registered consumer where `retrieval` is ``fanout``.
     """
 
     seconds: int = 30
@@ -60,6 +61,7 @@ class DemoSettings:
     as_json: bool = False
     yes: bool = False
     out: str | None = None
+    retrieval: str = "polling"
 
     @property
     def ids_max(self) -> int:
@@ -84,6 +86,7 @@ class ProcessSettings:
     seconds: int
     seed: int
     local: bool
+    retrieval: str
 
     def as_fields(self) -> dict[str, Any]:
         """Return the settings by name."""

@@ -15,7 +15,7 @@ from shardline.cli.demo.messages import Delivered, Done, Note, Ready, ShardEnded
 from shardline.cli.demo.place import connection_of
 from shardline.cli.demo.report import DeliveredRecord
 from shardline.cli.demo.settings import CALL_TIMEOUT_S, FAILOVER_S, PARENT_POLL_S, ProcessSettings
-from shardline.consumer import LeaseConfig, TableConfig, Worker, WorkerConfig
+from shardline.consumer import LeaseConfig, Retrieval, TableConfig, Worker, WorkerConfig
 from shardline.consumer import events as of
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ async def _work() -> None:
         connection=connection_of(settings),
         config=WorkerConfig(
             worker_id=settings.name,
+            retrieval=Retrieval(settings.retrieval),
             table=TableConfig(deletion_protection=False, point_in_time_recovery=False),
             leases=LeaseConfig(failover_s=FAILOVER_S, call_timeout_s=CALL_TIMEOUT_S, parent_poll_s=PARENT_POLL_S),
         ),
