@@ -293,6 +293,15 @@ def _doubled(seed: int, random: Random) -> Knobs:
     )
 
 
+def _cut_off(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "cut off"),
+        rates=Rates(partition=6.0, outage=1.0, storm=1.0),
+        dynamodb=Faults(unreachable=0.02, throttled=0.02),
+        kinesis=Faults(unreachable=0.02, throttled=0.02, not_found=0.01),
+    )
+
+
 PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "swarm": _swarm,
     "healthy": _healthy,
@@ -303,6 +312,7 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "auditor off": _no_auditor,
     "producer outage": _producer_outage,
     "doubled writes": _doubled,
+    "cut off": _cut_off,
 }
 
 
