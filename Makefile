@@ -99,7 +99,7 @@ test: $(VENV)/.check  ## The whole suite, and the gate: cores covered to 95 %, l
 # Two at a time: neither type checker uses a second core.
 check: $(VENV)/.check  ## Static checks and core tests, at most 90 s.
 	@$(MAKE) --no-print-directory -k -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
-		check-ruff check-pyright check-mypy check-core check-imports
+		check-ruff check-core check-pyright check-mypy check-imports
 	@echo "make check passed"
 
 check-ruff: $(VENV)/.check
