@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardline.common.errors import HandlerGaveUp, InvalidInput
+from shardline.common.ports.kinesis import StartAt, StartKind, Stream
 from shardline.consumer.checkpoint import GapTracker
 from shardline.consumer.events import HandlerFailed, RecordParked
-from shardline.consumer.parking import FileLot
+from shardline.consumer.parking import FileLot, StreamLot
 from shardline.consumer.policy import FailurePolicy, Parked, Then, park_record, per_key, stop_worker
 from shardline.consumer.worker import Worker
 from shardline.local.sim.simulation import Simulation, run
@@ -277,3 +278,36 @@ def test_the_file_lot_keeps_a_record_whole(tmp_path: Path) -> None:
     }
     with pytest.raises(OSError, match="directory"):
         FileLot(tmp_path)(parked)
+
+
+def test_a_stream_as_parking_lot() -> None:
+    """A parked record stands, whole, in the other stream before its shard goes on; while that is away, it waits."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        seen: list[bytes] = []
+
+        async def handle(record: Record) -> None:
+            if record.data == b"1":
+                raise ValueError("no")
+            seen.append(record.data)
+
+        world.put(3)
+        lot = StreamLot("parked", connection=world.services)
+        world.start("w0", handle, on_failure=park_record(lot, attempts=2))
+        await asyncio.sleep(20)
+        assert seen == [b"0"]
+        await world.create("parked")
+        await asyncio.sleep(60)
+        assert seen == [b"0", b"2"]
+        await world.stop()
+        async with world.services.kinesis() as kinesis:
+            begin, shard = StartAt(StartKind.TRIM_HORIZON), "shardId-000000000000"
+            iterator = await kinesis.get_shard_iterator(Stream("parked"), shard, begin, timeout_s=1)
+            (record,) = (await kinesis.get_records(Stream("parked"), iterator, limit=10, timeout_s=1)).records
+        item = json.loads(record.data)
+        assert record.partition_key == item["partition_key"] == "k1"
+        assert (base64.b64decode(item["data"]), item["reason"], item["attempts"]) == (b"1", "ValueError", 2)
+
+    run(main, until=600)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.health import Health, LeaseHealth
     from shardline.consumer.lineage import Start, StartPoint
-    from shardline.consumer.parking import FileLot
+    from shardline.consumer.parking import FileLot, StreamLot
     from shardline.consumer.policy import FailurePolicy, Parked, park_record, per_key, stop_worker
     from shardline.consumer.processor import Checkpointer, PreparedCheckpoint, ShardLease, ShardProcessor
     from shardline.consumer.retrieval.polling import PollingSettings
@@ -41,6 +41,7 @@ _EXPORTS: dict[str, str] = {
     "Retrieval": "config",
     "Start": "lineage",
     "StartPoint": "lineage",
+    "StreamLot": "parking",
     "TableConfig": "config",
     "Worker": "worker",
     "WorkerConfig": "config",
@@ -68,6 +69,7 @@ __all__ = [
     "ShardProcessor",
     "Start",
     "StartPoint",
+    "StreamLot",
     "TableConfig",
     "Worker",
     "WorkerConfig",
