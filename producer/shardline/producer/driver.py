@@ -31,7 +31,7 @@ from shardline.producer.pulse import Pulses
 from shardline.producer.report import FlushReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
     from contextlib import AbstractContextManager
 
     from shardline.common.codec import Codec
@@ -170,7 +170,17 @@ class Engine:
         )
         self._group = await self._stack.enter_async_context(asyncio.TaskGroup())
         await self._publish_metrics(self._group)
+        self._start(self._watch(), "watch")
         _engines.add(self)
+
+    async def _watch(self) -> None:
+        """Notice that the loop ends while the producer is open (`asyncio.run` cancels all tasks); then refuse puts."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.loop = None
+            for lane in self.lanes:
+                lane.core.aggregator.forget_routes()
 
     async def _publish_metrics(self, group: asyncio.TaskGroup) -> None:
         metrics = self.settings.metrics
@@ -257,14 +267,17 @@ class Engine:
             self._perform(lane, effect)
 
     def _perform(self, lane: Lane, effect: Effect) -> None:
-        assert self._group is not None
         if isinstance(effect, SendRequest):
             work, name = self._send(lane, effect), "put_records"
         elif isinstance(effect, AskMap):
             work, name = self._ask_map(lane), "list_shards"
         else:
             work, name = self._ask_summary(lane), "describe_stream_summary"
-        task = self.runtime.spawn(self._group, work, name=f"shardline.{name}.{lane.stream.name}")
+        self._start(work, f"{name}.{lane.stream.name}")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        assert self._group is not None
+        task = self.runtime.spawn(self._group, work, name=f"shardline.{name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.backoff import Backoff
 from shardline.common.bucket import TokenBucket
 from shardline.common.limits import (
-    RECORD_BYTES_MAX,
     RECORD_BYTES_MAX_DEFAULT,
     SHARD_WRITE_BYTES_PER_S,
     SHARD_WRITE_RECORDS_PER_S,
@@ -57,7 +56,7 @@ class ShardLimiter:
         self._records = TokenBucket(
             SHARD_WRITE_RECORDS_PER_S * share, max(SHARD_WRITE_RECORDS_PER_S * share * _BURST_S, 1.0), now
         )
-        self._large = TokenBucket(rate, float(RECORD_BYTES_MAX), now)
+        self._large = TokenBucket(rate, float(RECORD_BYTES_MAX_DEFAULT), now)
         self._backoff = Backoff(first_s=0.1, max_s=2.0, floor=0.5)
         self.failures = 0
         self.paused_until = now
