@@ -49,7 +49,7 @@ def on_another_loop(work: Coroutine[object, object, object]) -> BaseException | 
 
     def run() -> None:
         try:
-            asyncio.run(work)  # type: ignore[arg-type]  # Any coroutine will do.
+            asyncio.run(work)
         except Closed as error:
             raised[0] = error
 
