@@ -302,6 +302,16 @@ def _cut_off(seed: int, random: Random) -> Knobs:
     )
 
 
+def _hard_start(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "hard start"),
+        workers=1,
+        auditor=False,
+        kinesis=Faults(error_before=0.5, throttled=0.1),
+        dynamodb=Faults(error_before=0.2, throttled=0.1),
+    )
+
+
 PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "swarm": _swarm,
     "healthy": _healthy,
@@ -313,6 +323,7 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "producer outage": _producer_outage,
     "doubled writes": _doubled,
     "cut off": _cut_off,
+    "hard start": _hard_start,
 }
 
 

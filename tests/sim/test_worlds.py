@@ -13,6 +13,7 @@ from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
 from tests.sim.knobs import PROFILES, draw
 from tests.sim.mutants import hunt
 from tests.sim.run import play, replay_line
+from tests.sim.shrink import shrink
 from tests.sim.world import World
 
 SEEDS = {"swarm": range(1, 13)}
@@ -75,6 +76,18 @@ def test_a_planted_bug_is_caught(name: str) -> None:
     """Each of the quick planted bugs is caught within its budget."""
     caught = hunt(name)
     assert caught.by, f"{name} was not caught in {caught.cpu_s:.0f} CPU s"
+
+
+@pytest.mark.slow
+def test_a_failing_world_shrinks_to_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a failing world's knobs those remain that the failure needs: here one shard that is split."""
+    with planted(BUGS["no children created"]):
+        assert shrink(draw(1, "auditor off")) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("# I9\n")
+    assert "workers=1, shards=1" in printed
+    assert "rates=Rates(reshard=" in printed
+    assert "Faults" not in printed
 
 
 @pytest.mark.parametrize("name", BUGS)
