@@ -35,6 +35,7 @@ FAST_BUGS = (
 
 
 @pytest.mark.slow
+@pytest.mark.untraced
 @pytest.mark.parametrize("profile", PROFILES)
 def test_worlds_break_nothing(profile: str) -> None:
     """Seeds of each profile end with nothing lost, no invariant broken and no exception unseen."""
