@@ -1,0 +1,180 @@
+"""The oracle's predicates over the lease table: each row's life, judged at the moment a write applies (I3, I4, I9).
+
+A row is identified by its key alone; meta-information and other entities of the table are passed over.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from shardline.common.records import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Position
+from shardline.local.sim.judge import Judge
+from shardline.local.sim.network import Fault
+from shardline.local.sim.truth import Epoch, Lease, ShardTruth, Started, row_position
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shardline.local.sim.network import Network
+    from shardline.local.sim.simulation import Simulation
+    from shardline.local.state import events
+
+__all__ = ["RowJudge"]
+
+EXPIRY_SLACK_S: Final = 0.05
+
+
+class RowJudge(Judge):
+    """Judges the lease table's writes; `excused_ids` are records that nobody needs to process."""
+
+    def __init__(self, simulation: Simulation, network: Network, *, failover_s: float = 10.0) -> None:
+        super().__init__(simulation, network, failover_s=failover_s)
+        self.excused_ids: set[str] = set()
+        self._covered = False
+
+    def _condition_failed(self, event: events.ConditionFailed) -> None:
+        sender = self.network.sender
+        if sender is None:
+            return
+        if sender.fault is Fault.LATE:
+            self.reached["late write refused"] += 1
+        elif sender.fault is Fault.TWICE:
+            self.reached["own write refused the second time"] += 1
+        lease = self.leases.get(event.key)
+        if lease is not None and lease.present and self._sender_id() != lease.owner:
+            self.reached["write refused for a former owner or a slower taker"] += 1
+
+    def _item_applied(self, event: events.ItemApplied) -> None:
+        before, after = event.before, event.after
+        item = after if after is not None else before
+        if item is None or item.get("entityType", "LEASE") != "LEASE" or "checkpoint" not in item:
+            return
+        lease = self.leases.setdefault(event.key, Lease(event.key, str(item.get("shardId", event.key))))
+        if after is None:
+            self._row_deleted(lease)
+        elif before is None:
+            self._row_created(lease, after)
+        else:
+            self._row_changed(lease, before, after)
+        shown = "deleted" if after is None else f"{lease.counter} {lease.checkpoint} {lease.owner}"
+        line = f"t={self.simulation.now:.6f} {event.key} {shown} by {self._sender_id()}"
+        self.table_writes.append(line)
+        self.simulation.note(line)
+
+    def _row_created(self, lease: Lease, after: Mapping[str, object]) -> None:
+        if lease.epochs:
+            self.reached["row created again"] += 1
+        lease.present, lease.ended = True, False
+        lease.counter, lease.checkpoint = _counter(after), row_position(after)
+        lease.changed_s = self.simulation.now
+        lease.epochs.append(Epoch(_owner(after), Started("free", self.simulation.now), lease.checkpoint))
+        lease.remember()
+        shard = self.shards.get(lease.shard_id)
+        if shard is not None and lease.checkpoint in {LATEST, AT_TIMESTAMP}:
+            self.excused_ids.update(user.id for user in shard.excuse(len(shard.records)))
+        if not self._covered:
+            self._covered = not self._holes()
+
+    def _row_deleted(self, lease: Lease) -> None:
+        if not lease.ended and self._sender_id() is not None:
+            self.violate("I9", lease.key, "its row was deleted before SHARD_END")
+        elif lease.ended and self._sender_id() is not None:
+            self._check_children_began(lease)
+        lease.forget()
+        lease.epochs.append(Epoch(None, Started("free", self.simulation.now), lease.checkpoint))
+        self.reached["row deleted"] += 1
+        self._check_coverage(lease.key)
+
+    def _check_children_began(self, lease: Lease) -> None:
+        for shard in self.shards.values():
+            if lease.shard_id in shard.parents:
+                child = self.leases.get(shard.shard_id)
+                if child is None or (child.present and child.checkpoint in {TRIM_HORIZON, AT_TIMESTAMP}):
+                    self.violate("I9", lease.key, f"its row was deleted before its child {shard.shard_id} began")
+
+    def _row_changed(self, lease: Lease, before: Mapping[str, object], after: Mapping[str, object]) -> None:
+        now, stored = self.simulation.now, row_position(after)
+        old_owner, new_owner = _owner(before), _owner(after)
+        if stored != lease.checkpoint:
+            self._checkpointed(lease, old_owner, stored)
+        since_s = now - lease.changed_s
+        counter = _counter(after)
+        if counter != lease.counter:
+            lease.changed_s = now
+        lease.counter, lease.checkpoint = counter, stored
+        lease.remember()
+        if old_owner != new_owner:
+            given = new_owner is None or before.get("checkpointOwner") == self._sender_id()
+            self._moved(lease, old_owner, new_owner, since_s, given=given)
+        if stored == SHARD_END and not lease.ended:
+            lease.ended = True
+            self.reached["shard finished"] += 1
+            self._check_coverage(lease.key)
+
+    def _moved(self, lease: Lease, old: str | None, new: str | None, since_s: float, *, given: bool) -> None:
+        if old is None:
+            kind = "free"
+        elif given and self._sender_id() == old:
+            kind = "released"
+        else:
+            kind = "expired" if since_s > self.failover_s - EXPIRY_SLACK_S else "stolen"
+        lease.epochs.append(Epoch(new, Started(kind, self.simulation.now), lease.checkpoint))
+        lease.moves += 1
+        self.reached[f"lease moved: {kind}"] += 1
+        if self.calm and kind in {"expired", "stolen"}:
+            self.violate("calm", lease.key, f"moved from {old} to {new} ({kind})")
+
+    def _checkpointed(self, lease: Lease, owner: str | None, stored: Position) -> None:
+        sender, writer = self.network.sender, self._sender_id()
+        if stored < lease.checkpoint:
+            self.violate("I4b", lease.key, f"went back from {lease.checkpoint} to {stored}")
+        if writer is not None and sender is not None:
+            if writer != owner:
+                self.violate("I4a", lease.key, f"{writer} stored {stored}, and {owner} owns the lease")
+            elif lease.epochs and lease.epochs[-1].started.at_s > sender.sent_s:
+                self.violate("I4a", lease.key, f"{writer} stored {stored}, sent in an earlier epoch")
+            if sender.fault is Fault.LATE:
+                self.reached["late checkpoint applied"] += 1
+            elif sender.fault in {Fault.REPLY_LOST, Fault.ERROR_AFTER}:
+                self.reached["checkpoint applied, reply lost"] += 1
+        shard = self.shards.get(lease.shard_id)
+        if shard is not None:
+            self._check_covered_by(shard, stored)
+        if stored.sub_sequence_number > 0:
+            self.reached["checkpoint inside or at the end of an aggregate"] += 1
+
+    def _check_covered_by(self, shard: ShardTruth, stored: Position) -> None:
+        first = shard.first_not_done()
+        if stored == SHARD_END and not shard.closed:
+            self.violate("I3", shard.shard_id, "SHARD_END was stored for an open shard")
+        elif first < len(shard.positions) and shard.positions[first] <= stored:
+            missing = shard.records[first].id
+            self.violate(
+                "I3", shard.shard_id, f"{stored} was stored, {missing} at {shard.positions[first]} is not done"
+            )
+
+    def _holes(self) -> list[str]:
+        """Return the open shards that neither a lease of their own nor one of an ancestor stands for."""
+        return [s.shard_id for s in self.shards.values() if not s.closed and not self._stands_for(s.shard_id)]
+
+    def _stands_for(self, shard_id: str) -> bool:
+        lease = self.leases.get(shard_id)
+        if lease is not None and lease.present and not lease.ended:
+            return True
+        shard = self.shards.get(shard_id)
+        return shard is not None and any(self._stands_for(parent) for parent in shard.parents)
+
+    def _check_coverage(self, key: str) -> None:
+        holes = self._holes() if self._covered else []
+        if holes:
+            self.violate("I9", key, f"no unfinished lease stands for {', '.join(holes)}")
+
+
+def _counter(item: Mapping[str, object]) -> int:
+    counter = item.get("leaseCounter", 0)
+    return counter if isinstance(counter, int) else 0
+
+
+def _owner(item: Mapping[str, object]) -> str | None:
+    owner = item.get("checkpointOwner") or item.get("leaseOwner")
+    return None if owner is None else str(owner)
