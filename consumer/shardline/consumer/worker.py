@@ -18,51 +18,47 @@ import asyncio
 import contextlib
 import signal
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.codec import JsonCodec
 from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
-from shardline.common.ports.kinesis import Stream
 from shardline.consumer.config import WorkerConfig
-from shardline.consumer.driver.context import Context, StreamPlan, attempt, supervise
+from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
+from shardline.consumer.driver.opening import CONTROL_WITHIN_S, collect_metrics, open_context
 from shardline.consumer.driver.pulling import Feed
 from shardline.consumer.driver.pulse import Pulse
-from shardline.consumer.driver.registration import choose_retrieval
 from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
+from shardline.consumer.driver.tracked import Tracked
 from shardline.consumer.events import WorkerStarted, WorkerStopped
 from shardline.consumer.handler import HandlerSpec
 from shardline.consumer.health import Health
 from shardline.consumer.identity import unique_worker_id
-from shardline.consumer.leases.writes import LeaseWrites
-from shardline.consumer.lineage import Start
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from shardline.common.codec import Codec
     from shardline.common.events import Listener
+    from shardline.common.ports.kinesis import Stream
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
+    from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.pulling import PulledBatch
     from shardline.consumer.handler import Handler
+    from shardline.consumer.lineage import Start
     from shardline.consumer.policy import FailurePolicy, PerKey
     from shardline.consumer.processor import ShardProcessor
 
 __all__ = ["Worker"]
 
 H = TypeVar("H", bound="Handler")
-
-_DESCRIBE_TIMEOUT_S = 10.0
-_DESCRIBE_WITHIN_S = 60.0
 
 
 class Worker:
@@ -91,12 +87,10 @@ class Worker:
         self.application = application
         self.config = config or WorkerConfig()
         self.events = Events(*listeners)
-        self._streams = _streams(streams)
-        self._starts = _starts(self._streams, start)
+        self._tracked = Tracked(streams, start)
         self._connection = connection
         self._runtime = runtime or AsyncioRuntime()
         self.worker_id = self.config.worker_id or unique_worker_id(self._runtime.random)
-        self._handlers: dict[str, HandlerSpec] = {}
         self._stack: AsyncExitStack | None = None
         self._used = False
         self._stop = asyncio.Event()
@@ -181,7 +175,7 @@ class Worker:
         spec = HandlerSpec.of(
             function, batch=batch, concurrency=concurrency, on_failure=on_failure, codec=_codec(model, codec)
         )
-        self._register(spec, stream)
+        self._tracked.register(spec, stream)
 
     def add_processor(
         self,
@@ -194,18 +188,7 @@ class Worker:
 
         It checkpoints itself, and nobody else does. Raises `InvalidInput` as `handler` does.
         """
-        self._register(HandlerSpec.processed(processor, on_failure), stream)
-
-    def _register(self, spec: HandlerSpec, stream: str | None) -> None:
-        names = [one.name for one in self._streams]
-        if stream is not None:
-            stream = Stream.of(stream).name
-            if stream not in names:
-                raise InvalidInput("handler's stream", f"one of the worker's: {', '.join(names)}")
-        key = stream or ""
-        if key in self._handlers:
-            raise InvalidInput("handler", "given once per stream")
-        self._handlers[key] = spec
+        self._tracked.register(HandlerSpec.processed(processor, on_failure), stream)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -221,12 +204,25 @@ class Worker:
             raise Closed("a worker runs once")
         self._used = True
         plans = self._plans()
-        publish_metrics = self._collect_metrics()
+        connection = self._connection or _default_connection()
+        publish_metrics = collect_metrics(
+            self.application, self.config, connection=connection, events=self.events, runtime=self._runtime
+        )
         async with AsyncExitStack() as stack:
-            context = await self._open(stack, plans)
+            context = await open_context(
+                stack,
+                application=self.application,
+                me=self.worker_id,
+                connection=connection,
+                config=self.config,
+                runtime=self._runtime,
+                events=self.events,
+                plans=plans,
+                give_up=self._give_up,
+            )
             sync = ShardSync(context)
             await ensure_table(context)
-            rows = lease_rows(context, await scan_items(context, consistent=True, within_s=_DESCRIBE_WITHIN_S))
+            rows = lease_rows(context, await scan_items(context, consistent=True, within_s=CONTROL_WITHIN_S))
             sync.check_starts(rows)
             plan = await join(context, rows)
             await sync.initialize(rows)
@@ -355,78 +351,10 @@ class Worker:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _collect_metrics(self) -> Callable[[asyncio.TaskGroup], AbstractAsyncContextManager[None]]:
-        """Sum up what happens from now on; the returned function sends it while inside."""
-        metrics = self.config.metrics
-        if metrics is None:
-            return lambda _: contextlib.nullcontext()
-        from shardline.common.metrics.publishing import collecting, publishing  # noqa: PLC0415 - only where asked for.
-
-        settings = metrics.of_worker(self.application)
-        publisher = collecting(settings, rollup=False, events=self.events, runtime=self._runtime)
-        connection = self._connection or _default_connection()
-        return lambda group: publishing(publisher, settings, connection, group)
-
-    async def _open(self, stack: AsyncExitStack, plans: tuple[StreamPlan, ...]) -> Context:
-        connection = self._connection or _default_connection()
-        kinesis = await stack.enter_async_context(connection.kinesis())
-        store = await stack.enter_async_context(connection.lease_store())
-        table = self.config.table.name or self.application
-        context = Context(
-            application=self.application,
-            me=self.worker_id,
-            table=table,
-            runtime=self._runtime,
-            kinesis=kinesis,
-            store=store,
-            events=self.events,
-            config=self.config,
-            times=self.config.leases.times,
-            writes=LeaseWrites(table),
-            streams=plans,
-            give_up=self._give_up,
-        )
-        if len(plans) > 1:
-            context = await self._with_prefixes(context)
-        return await self._with_consumers(context, connection, stack)
-
-    async def _with_prefixes(self, context: Context) -> Context:
-        """Name the streams as the KCL's multi-stream mode does: ``account:name:epoch``."""
-        plans: list[StreamPlan] = []
-        for plan in context.streams:
-            stream = plan.stream
-            summary = await attempt(
-                context,
-                "stream.describe",
-                lambda stream=stream: context.kinesis.describe_stream_summary(  # type: ignore[misc]  # As in sync.
-                    stream, timeout_s=_DESCRIBE_TIMEOUT_S
-                ),
-                within_s=_DESCRIBE_WITHIN_S,
-            )
-            identity = Stream.of(summary.arn)
-            prefix = f"{identity.account_id}:{identity.name}:{int(summary.created_at_s)}"
-            plans.append(StreamPlan(stream=identity, handler=plan.handler, start=plan.start, lease_prefix=prefix))
-        return replace(context, streams=tuple(plans))
-
-    async def _with_consumers(self, context: Context, connection: Services, stack: AsyncExitStack) -> Context:
-        """Register for enhanced fan-out where it is wanted, and open a client whose pool fits all subscriptions."""
-        chosen = [replace(plan, consumer_arn=await choose_retrieval(context, plan.stream)) for plan in context.streams]
-        if not any(plan.consumer_arn for plan in chosen):
-            return context
-        pool = connection.kinesis(connections_max=self.config.subscriptions_max)
-        return replace(context, streams=tuple(chosen), fan_out=await stack.enter_async_context(pool))
-
     def _plans(self) -> tuple[StreamPlan, ...]:
-        plans: list[StreamPlan] = []
-        if self._pulls and not self._handlers:
+        if self._pulls and not self._tracked.has_handlers:
             self._feed = Feed()
-        pulled = None if self._feed is None else HandlerSpec.pulled(self._feed)
-        for stream in self._streams:
-            handler = pulled or self._handlers.get(stream.name) or self._handlers.get("")
-            if handler is None:
-                raise InvalidInput("handler", f"given for every stream; {stream.name} has none")
-            plans.append(StreamPlan(stream=stream, handler=handler, start=self._starts.get(stream.name)))
-        return tuple(plans)
+        return self._tracked.plans(None if self._feed is None else HandlerSpec.pulled(self._feed))
 
     async def _leave(
         self, context: Context, holdings: Holdings, membership: Membership, running: asyncio.Task[None]
@@ -439,29 +367,6 @@ class Worker:
     def __repr__(self) -> str:
         held = 0 if self._holdings is None else len(self._holdings)
         return f"Worker({self.application!r}, {self.worker_id!r}, {held} leases)"
-
-
-def _streams(streams: str | Stream | Iterable[str | Stream]) -> tuple[Stream, ...]:
-    given = [streams] if isinstance(streams, str | Stream) else list(streams)
-    found = tuple(Stream.of(stream) for stream in given)
-    if not found:
-        raise InvalidInput("streams", "at least one stream")
-    if len({stream.name for stream in found}) != len(found):
-        raise InvalidInput("streams", "each stream once")
-    return found
-
-
-def _starts(
-    streams: tuple[Stream, ...], start: Start | str | float | Mapping[str, Start | str | float] | None
-) -> dict[str, Start]:
-    if start is None:
-        return {}
-    if isinstance(start, Start | str | int | float):
-        return dict.fromkeys((stream.name for stream in streams), Start.of(start))
-    names = {stream.name for stream in streams}
-    if unknown := sorted(set(start) - names):
-        raise InvalidInput("start", f"given for the worker's streams; {', '.join(unknown)} is not one")
-    return {name: Start.of(one) for name, one in start.items()}
 
 
 def _codec(model: object, codec: Codec | None) -> Codec | None:
