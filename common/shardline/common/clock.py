@@ -1,16 +1,18 @@
-"""The real `Runtime`: the only file that reads clocks, draws chance, starts tasks or hands work to threads.
+"""The real `Runtime`: the only file that reads clocks, draws chance, starts tasks or hands work to `threads`.
 
 Simulation replaces it whole (`shardline.local`): the same drivers then run in virtual time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shardline.common.threads import run_on_thread
+
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
 __all__ = ["AsyncioRuntime"]
@@ -43,4 +45,4 @@ class AsyncioRuntime:
 
     async def run_blocking(self, function: Callable[..., T], /, *arguments: Any) -> T:
         """Run a blocking function on a thread and return its result; cancellation abandons it, the thread runs on."""
-        return await asyncio.to_thread(function, *arguments)
+        return await run_on_thread(function, *arguments)

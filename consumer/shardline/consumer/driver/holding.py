@@ -40,6 +40,7 @@ class Holding:
         self._plan = plan
         self._sync = sync
         self._stopping = False
+        self._leaving = False
         self.hung = False
         self._idle = asyncio.Event()
 
@@ -64,11 +65,15 @@ class Holding:
             await self.consumer.close()
         reason = (lease.loss or Loss.EXPIRED).value
         context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason, worker_id=context.me))
-        while self._on_thread:  # noqa: ASYNC110 - a thread sets no Event; the lease is not taken again while it runs.
+        while self._on_thread and not self._leaving:  # noqa: ASYNC110 - a thread sets no Event; the lease is not taken again while it runs.
             await asyncio.sleep(_THREAD_POLL_S)
 
     async def stop(self, timeout_s: float) -> None:
-        """Let the running handler call end (within `timeout_s`), store what is done, and give the lease back."""
+        """Let the running handler call end (within `timeout_s`), store what is done, and give the lease back.
+
+        The worker is leaving: a thread that cannot be cancelled is not waited for beyond that.
+        """
+        self._leaving = True
         if self.lease.state is HeldState.ACQUIRING and not await self.keeper.acquired():
             return
         await self._wind_down(timeout_s)
