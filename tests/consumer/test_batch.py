@@ -7,7 +7,8 @@ import pytest
 from shardline.common.deaggregation import deaggregate
 from shardline.common.errors import InvalidInput
 from shardline.common.hashing import HashRange
-from shardline.consumer.handler import Batch, HandlerSpec, Origin, Piece, Record
+from shardline.consumer.handler import Batch, Origin, Piece, Record
+from shardline.consumer.spec import HandlerSpec
 
 from tests.consumer.rows import aggregate, at
 

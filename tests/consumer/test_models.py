@@ -13,7 +13,7 @@ from shardline.common.codec import Compression, JsonCodec, encode
 from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.consumer.events import HandlerFailed
-from shardline.consumer.handler import HandlerSpec
+from shardline.consumer.spec import HandlerSpec
 from shardline.consumer.worker import Worker
 from shardline.local.sim.simulation import Simulation, run
 

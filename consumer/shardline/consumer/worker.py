@@ -36,9 +36,9 @@ from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
 from shardline.consumer.driver.tracked import Tracked
 from shardline.consumer.events import WorkerStarted, WorkerStopped
-from shardline.consumer.handler import HandlerSpec
 from shardline.consumer.health import Health
 from shardline.consumer.identity import unique_worker_id
+from shardline.consumer.spec import HandlerSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from shardline.common.ports.lease_store import LeaseStore
     from shardline.common.ports.runtime import Runtime
     from shardline.consumer.config import WorkerConfig
-    from shardline.consumer.handler import HandlerSpec
     from shardline.consumer.leases.row import LeaseRow
     from shardline.consumer.leases.times import LeaseTimes
     from shardline.consumer.leases.writes import LeaseWrites
     from shardline.consumer.lineage import Start
+    from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Context", "StreamPlan", "attempt", "is_ambiguous", "pause", "supervise"]
 

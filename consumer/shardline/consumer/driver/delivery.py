@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.driver.pulling import Feed, PulledBatch
-    from shardline.consumer.handler import Batch, HandlerSpec, Record
+    from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Delivery"]
 

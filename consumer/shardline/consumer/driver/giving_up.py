@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import HandlerGaveUp, ServiceError
 from shardline.consumer.events import HandlerFailed, RecordParked
-from shardline.consumer.handler import is_asynchronous
 from shardline.consumer.policy import FailurePolicy, Parked, Then
+from shardline.consumer.spec import is_asynchronous
 
 if TYPE_CHECKING:
     from shardline.common.records import Position

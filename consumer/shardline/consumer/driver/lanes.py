@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.keeper import Keeper
-    from shardline.consumer.handler import Batch, HandlerSpec, Record
+    from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Lanes"]
 

@@ -15,7 +15,7 @@ from shardline.consumer.lineage import Start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from shardline.consumer.handler import HandlerSpec
+    from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Tracked"]
 

@@ -1,0 +1,137 @@
+"""How a handler is described: what it takes, whether it blocks, what its failures lead to; and what it is called with.
+
+Everything a user can get wrong in registering one is refused here, before anything runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from shardline.common.codec import decode
+from shardline.common.errors import DecodeFailure, InvalidInput
+from shardline.consumer.policy import FailurePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from shardline.common.codec import Codec
+    from shardline.consumer.driver.pulling import Feed
+    from shardline.consumer.handler import Batch, Handler, Record
+    from shardline.consumer.policy import PerKey
+    from shardline.consumer.processor import ShardProcessor
+
+__all__ = ["HandlerSpec", "is_asynchronous"]
+
+_FOR_EVER = FailurePolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSpec:
+    """A registered handler: what it takes, and whether it blocks.
+
+    `function` is called with one argument, a record or what `prepare` makes of a batch; decoding is part of it.
+    """
+
+    function: Handler
+    takes_batch: bool
+    blocking: bool
+    lanes: int = 1
+    policy: FailurePolicy = _FOR_EVER
+    codec: Codec | None = None
+    feed: Feed | None = None
+    processor: Callable[[], ShardProcessor] | None = None
+
+    @property
+    def call(self) -> Callable[[Any], Awaitable[None]]:
+        """The asynchronous handler as a function that returns an awaitable."""
+        return self.function
+
+    @classmethod
+    def of(
+        cls,
+        function: Handler,
+        *,
+        batch: bool,
+        concurrency: PerKey | None = None,
+        on_failure: FailurePolicy | None = None,
+        codec: Codec | None = None,
+    ) -> HandlerSpec:
+        """Describe a handler; raises `InvalidInput` for something that cannot be called with what it will get."""
+        if batch and concurrency is not None:
+            raise InvalidInput("concurrency", "given for handlers of single records: a batch is one call")
+        if not callable(function):
+            raise InvalidInput("handler", "a function of one record or batch", type(function).__name__)
+        call = function if codec is None else _decoding(function, codec, batch=batch)
+        if codec is None and not _takes(function, 1):
+            raise InvalidInput("handler", "a function of one argument")
+        lanes = 1 if concurrency is None else concurrency.lanes
+        return cls(call, batch, not is_asynchronous(function), lanes, on_failure or _FOR_EVER, codec)
+
+    @classmethod
+    def pulled(cls, feed: Feed) -> HandlerSpec:
+        """Describe batches that are pulled instead of handed to a function."""
+        return cls(_never, takes_batch=True, blocking=False, feed=feed)
+
+    @classmethod
+    def processed(cls, processor: Callable[[], ShardProcessor], on_failure: FailurePolicy | None) -> HandlerSpec:
+        """Describe processors, of which one is made for each tenure of a shard's lease."""
+        if not callable(processor):
+            raise InvalidInput("processor", "a class, or a function without arguments", type(processor).__name__)
+        return cls(_never, True, False, policy=on_failure or _FOR_EVER, processor=processor)
+
+    def prepare(self, rest: Batch) -> tuple[Batch, object]:
+        """Return how much of a batch to hand over, and what `function` gets for it.
+
+        With a codec that ends before the first record that cannot be decoded; where that is the batch's first, its
+        `DecodeFailure` is raised: it is then the record that fails.
+        """
+        if self.codec is None:
+            return rest, rest
+        values: list[Any] = []
+        for record in rest:
+            try:
+                values.append(decode(record.data, self.codec, record.headers))
+            except DecodeFailure:
+                if not values:
+                    raise
+                rest = rest.before(record.position)
+                break
+        return rest, (values, rest)
+
+
+def _never(_: object) -> None:
+    raise AssertionError("a feed or a processor takes the batches")
+
+
+def _takes(function: Handler, arguments: int) -> bool:
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # A built-in without a signature: calling it will tell.
+    return True
+
+
+def _decoding(function: Handler, codec: Codec, *, batch: bool) -> Handler:
+    """Return a handler of decoded values as one of a record, or of what `prepare` gives; its coroutine is handed on."""
+    if not _takes(function, 2) and not _takes(function, 1):
+        raise InvalidInput("handler", "a function of a decoded value, or of one and its record")
+    alone = not _takes(function, 2)
+
+    def of_record(record: Record) -> object:
+        value = decode(record.data, codec, record.headers)
+        return function(value) if alone else function(value, record)
+
+    def of_batch(prepared: tuple[list[Any], Batch]) -> object:
+        return function(prepared[0]) if alone else function(*prepared)
+
+    return of_batch if batch else of_record
+
+
+def is_asynchronous(function: Handler) -> bool:
+    """Say whether calling gives a coroutine: a coroutine function, or an object whose call is one."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's own coroutine method is looked for.
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
