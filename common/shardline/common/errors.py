@@ -14,6 +14,8 @@
     |   |-- CheckpointAhead                above the last record that it was given
     |   |-- CheckpointBackwards            below the checkpoint that it has
     |   `-- LeaseGone                      the lease was lost or given back
+    |-- Superseded                         a newer owner has claimed an item of the state table
+    |-- UnknownSchema                      an item of the state table was written by a version that we do not know
     |-- ServiceError                       the service, or the way to it
     |   |-- NotApplied                     known: the request changed nothing
     |   |   |-- Throttled                  rate exceeded; `retry_after_s` where the service says so
@@ -61,7 +63,9 @@ __all__ = [
     "Rejected",
     "ServiceError",
     "ShardlineError",
+    "Superseded",
     "Throttled",
+    "UnknownSchema",
     "Unreachable",
 ]
 
@@ -150,6 +154,23 @@ class LeaseGone(CheckpointRefused):
 
     def __init__(self, lease: str) -> None:
         super().__init__(f"the lease {lease} is not held any more")
+
+
+class Superseded(ShardlineError):
+    """An item of the state table has a fencing token above ours: a newer owner has claimed it; nothing was written."""
+
+    def __init__(self, key: str, token: int) -> None:
+        self.key = key
+        self.token = token
+        super().__init__(f"state {key} belongs to token {token}")
+
+
+class UnknownSchema(ShardlineError):
+    """An item of the state table cannot be understood (a newer shardline's, or nobody's of ours); it is left alone."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        self.key = key
+        super().__init__(f"state {key} is left alone: {reason}")
 
 
 class ServiceError(ShardlineError):

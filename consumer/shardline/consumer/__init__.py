@@ -11,6 +11,7 @@ from shardline.common._lazy import exports
 TYPE_CHECKING = False  # Written out: a Lambda imports this package, and importing `typing` costs more than all of it.
 if TYPE_CHECKING:
     from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
+    from shardline.consumer.driver.stating import open_state
     from shardline.consumer.fleet.startup import Fleet
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.health import Health, LeaseHealth
@@ -45,6 +46,7 @@ _EXPORTS: dict[str, str] = {
     "TableConfig": "config",
     "Worker": "worker",
     "WorkerConfig": "config",
+    "open_state": "driver.stating",
     "park_record": "policy",
     "per_key": "policy",
     "stop_worker": "policy",
@@ -73,6 +75,7 @@ __all__ = [
     "TableConfig",
     "Worker",
     "WorkerConfig",
+    "open_state",
     "park_record",
     "per_key",
     "stop_worker",

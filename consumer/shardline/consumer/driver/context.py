@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shardline.common.backoff import Backoff
 from shardline.common.errors import Ambiguous, ProtocolViolation, ServiceError
@@ -25,11 +25,24 @@ if TYPE_CHECKING:
     from shardline.consumer.lineage import Start
     from shardline.consumer.spec import HandlerSpec
 
-__all__ = ["Context", "StreamPlan", "attempt", "is_ambiguous", "pause", "supervise"]
+__all__ = ["Caller", "Context", "StreamPlan", "attempt", "is_ambiguous", "pause", "supervise"]
 
 T = TypeVar("T")
 
 _CONTROL_BACKOFF = Backoff(first_s=0.2, max_s=5.0, floor=0.5)
+
+
+class Caller(Protocol):
+    """Whoever makes calls that are repeated: its clock and chance, and where it says that one failed."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Clock and chance."""
+        ...
+
+    def report(self, call: str, error: Exception, lease: str = "") -> None:
+        """Emit that a call failed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,23 +104,23 @@ async def pause(event: asyncio.Event, seconds: float | None) -> None:
     event.clear()
 
 
-async def attempt(context: Context, what: str, call: Callable[[], Awaitable[T]], *, within_s: float) -> T:
+async def attempt(caller: Caller, what: str, call: Callable[[], Awaitable[T]], *, within_s: float) -> T:
     """Return what `call` returns, repeating it with back-off while it fails in a retryable way, for `within_s` at most.
 
     Only for calls that may be repeated whatever became of the last one. Raises the last error when time is up, and at
     once what is not retryable (`Denied`, `NotFound`, `Rejected`).
     """
-    deadline = context.runtime.monotonic() + within_s
+    deadline = caller.runtime.monotonic() + within_s
     attempts = 0
     while True:
         try:
             return await call()
         except ServiceError as error:
             attempts += 1
-            delay = _CONTROL_BACKOFF.delay_s(attempts, context.runtime.random)
-            if not error.retryable or context.runtime.monotonic() + delay >= deadline:
+            delay = _CONTROL_BACKOFF.delay_s(attempts, caller.runtime.random)
+            if not error.retryable or caller.runtime.monotonic() + delay >= deadline:
                 raise
-            context.report(what, error)
+            caller.report(what, error)
             await asyncio.sleep(delay)
 
 

@@ -1,9 +1,9 @@
-"""The lease table itself: made where it is missing, checked where it stands, read whole."""
+"""The tables themselves: made where missing, checked where they stand; the lease table read whole."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import (
     AlreadyExists,
@@ -24,11 +24,12 @@ from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shardline.common.ports.lease_store import Item, TableDescription
-    from shardline.consumer.driver.context import Context
+    from shardline.common.ports.lease_store import Item, LeaseStore, TableDescription
+    from shardline.consumer.config import TableConfig
+    from shardline.consumer.driver.context import Caller, Context
     from shardline.consumer.leases.row import NewLease
 
-__all__ = ["create_lease", "ensure_table", "lease_rows", "read_lease", "scan_items"]
+__all__ = ["Maker", "create_lease", "ensure_table", "lease_rows", "read_lease", "scan_items"]
 
 _HEALTHY = ("ACTIVE", "UPDATING")
 _POLL_S = 1.0
@@ -37,61 +38,76 @@ _SCAN_PAGES_MAX = 100_000
 
 
 async def ensure_table(context: Context) -> bool:
-    """Make the lease table if there is none, wait until it can be used, and return whether this call asked for it.
+    """Make the lease table if there is none; see `Maker.ensure`."""
+    return await Maker(context, context.store, context.config.table, context.table, LEASE_KEY).ensure()
 
-    Raises `InvalidInput` where a table of that name has another key, `ShardlineError` when it does not become usable in
-    time, and what the service says (`Denied`, `LimitExceeded`).
-    """
-    described = await _describe(context)
-    created = described is None
-    if described is None:
-        await _create(context)
-    deadline = context.runtime.monotonic() + context.config.table.create_timeout_s
-    while described is None or described.status not in _HEALTHY:
-        if context.runtime.monotonic() >= deadline:
-            raise ShardlineError(f"table {context.table} did not become ACTIVE in time")
-        await asyncio.sleep(_POLL_S if created else _POLL_S / 2)
-        described = await _describe(context)
+
+class Maker(NamedTuple):
+    """Makes one table as `settings` say (whose name is not used); `key_attribute` is its one key."""
+
+    caller: Caller
+    store: LeaseStore
+    settings: TableConfig
+    table: str
+    key_attribute: str
+
+    async def ensure(self) -> bool:
+        """Make the table if there is none, wait until it can be used, and return whether this call asked for it.
+
+        Raises `InvalidInput` where a table of that name has another key, `ShardlineError` when it does not become
+        usable in time, and what the service says (`Denied`, `LimitExceeded`).
+        """
+        described = await self._describe()
+        created = described is None
         if described is None:
-            await _create(context)  # Still none: the request was lost.
-    if described.key_attributes != (LEASE_KEY,):
-        raise InvalidInput("table", f"a lease table: its one key is {LEASE_KEY}", ", ".join(described.key_attributes))
-    if created and context.config.table.point_in_time_recovery:
-        await _enable_recovery(context)
-    return created
+            await self._create()
+        monotonic = self.caller.runtime.monotonic
+        deadline = monotonic() + self.settings.create_timeout_s
+        while described is None or described.status not in _HEALTHY:
+            if monotonic() >= deadline:
+                raise ShardlineError(f"table {self.table} did not become ACTIVE in time")
+            await asyncio.sleep(_POLL_S if created else _POLL_S / 2)
+            described = await self._describe()
+            if described is None:
+                await self._create()  # Still none: the request was lost.
+        if described.key_attributes != (self.key_attribute,):
+            keys = ", ".join(described.key_attributes)
+            raise InvalidInput("table", f"one whose only key is {self.key_attribute}; {self.table} is another", keys)
+        if created and self.settings.point_in_time_recovery:
+            await self._enable_recovery()
+        return created
 
+    async def _describe(self) -> TableDescription | None:
+        return await attempt(
+            self.caller,
+            "table.describe",
+            lambda: self.store.describe_table(self.table, timeout_s=_CONTROL_S),
+            within_s=self.settings.create_timeout_s,
+        )
 
-async def _describe(context: Context) -> TableDescription | None:
-    return await attempt(
-        context,
-        "table.describe",
-        lambda: context.store.describe_table(context.table, timeout_s=_CONTROL_S),
-        within_s=context.config.table.create_timeout_s,
-    )
+    async def _create(self) -> None:
+        settings = self.settings
+        spec = TableSpec(
+            name=self.table,
+            key_attribute=self.key_attribute,
+            read_capacity=settings.read_capacity,
+            write_capacity=settings.write_capacity,
+            deletion_protection=settings.deletion_protection,
+            tags=settings.tags,
+        )
+        try:
+            await self.store.create_table(spec, timeout_s=_CONTROL_S)
+        except (AlreadyExists, InUse, Ambiguous, Throttled, Unreachable) as error:
+            self.caller.report(
+                "table.create", error
+            )  # Another was quicker, or it is to be asked again: describing tells.
 
-
-async def _create(context: Context) -> None:
-    settings = context.config.table
-    spec = TableSpec(
-        name=context.table,
-        key_attribute=LEASE_KEY,
-        read_capacity=settings.read_capacity,
-        write_capacity=settings.write_capacity,
-        deletion_protection=settings.deletion_protection,
-        tags=settings.tags,
-    )
-    try:
-        await context.store.create_table(spec, timeout_s=_CONTROL_S)
-    except (AlreadyExists, InUse, Ambiguous, Throttled, Unreachable) as error:
-        context.report("table.create", error)  # Another was quicker, or it is to be asked again: describing tells.
-
-
-async def _enable_recovery(context: Context) -> None:
-    """Turn point-in-time recovery on; a store that cannot (an emulator) is reported, not fatal."""
-    try:
-        await context.store.enable_point_in_time_recovery(context.table, timeout_s=_CONTROL_S)
-    except ServiceError as error:
-        context.report("table.enable_point_in_time_recovery", error)
+    async def _enable_recovery(self) -> None:
+        """Turn point-in-time recovery on; a store that cannot (an emulator) is reported, not fatal."""
+        try:
+            await self.store.enable_point_in_time_recovery(self.table, timeout_s=_CONTROL_S)
+        except ServiceError as error:
+            self.caller.report("table.enable_point_in_time_recovery", error)
 
 
 async def scan_items(

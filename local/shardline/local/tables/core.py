@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from shardline.common.attributes import item_bytes
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import DYNAMODB_PAGE_BYTES, DYNAMODB_TRANSACT_WRITES_MAX
 from shardline.common.ports.lease_store import Delete, Page, Put, WriteResult
 from shardline.local.state.events import ConditionFailed, ItemApplied
 from shardline.local.state.refusal import Refusal, in_use, not_found
 from shardline.local.tables.table import Table, holds, updated
-from shardline.local.tables.values import item_bytes, wrong
+from shardline.local.tables.values import wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

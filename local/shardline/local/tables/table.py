@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from hashlib import md5
 from typing import TYPE_CHECKING, Any
 
+from shardline.common.attributes import item_bytes
 from shardline.common.limits import DYNAMODB_ITEM_BYTES_MAX
 from shardline.common.ports.lease_store import Absent, Equals, Exists, IndexDescription, TableDescription
-from shardline.local.tables.values import equal, frozen, item_bytes, type_name, wrong
+from shardline.local.tables.values import equal, frozen, type_name, wrong
 
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Condition, IndexSpec, Item, Key, TableSpec, Update, Value

@@ -1,4 +1,4 @@
-"""Attribute values as DynamoDB sees them: types, equality, sizes, and the refusal of what it would refuse."""
+"""Attribute values as DynamoDB sees them: types, equality, and the refusal of what it would refuse."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from shardline.local.state.refusal import Refusal
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Value
 
-__all__ = ["equal", "frozen", "item_bytes", "type_name", "wrong"]
+__all__ = ["equal", "frozen", "type_name", "wrong"]
 
 _NUMBER_DIGITS_MAX = 38
-_NUMBER_BYTES_MAX = 21
 
 
 def wrong(message: str) -> Refusal:
@@ -76,24 +75,3 @@ def _number(value: float) -> float:
 def equal(stored: Value, wanted: Value) -> bool:
     """Say whether two values are equal as DynamoDB compares: types first."""
     return not isinstance(stored, Foreign) and type_name(stored) == type_name(wanted) and stored == wanted
-
-
-def _bytes(value: Value) -> int:
-    if value is None or isinstance(value, bool | Foreign):
-        size = 1
-    elif isinstance(value, str):
-        size = len(value.encode())
-    elif isinstance(value, bytes):
-        size = len(value)
-    elif isinstance(value, int | float):
-        size = min(_NUMBER_BYTES_MAX, len(str(value)) // 2 + 2)
-    elif isinstance(value, Mapping):
-        size = 3 + sum(len(k.encode()) + _bytes(v) + 1 for k, v in value.items())
-    else:
-        size = 3 + sum(_bytes(v) + 1 for v in value)
-    return size
-
-
-def item_bytes(item: Mapping[str, Value]) -> int:
-    """Return an item's size as DynamoDB counts it (its developer guide, "Item sizes and formats"), to a few bytes."""
-    return sum(len(k.encode()) + _bytes(v) for k, v in item.items())
