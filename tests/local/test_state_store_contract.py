@@ -8,7 +8,7 @@ import pytest
 
 from shardline.common.errors import InvalidInput, NotFound, Superseded, UnknownSchema
 from shardline.common.ports.lease_store import Put, TableSpec, Update
-from shardline.common.ports.state_store import Quarantined, StateItem, StateKey
+from shardline.common.ports.state_store import Quarantined, StateItem, StateKey, StateWritten
 from shardline.common.state import FencedState, StateTable
 from shardline.common.state_items import STATE_KEY
 
@@ -43,9 +43,9 @@ def test_an_item_is_read_back_with_its_fence(door: str) -> None:
         fields: dict[str, Value] = {"text": "x", "count": 3, "bytes": b"\x00", "map": {"a": [1, None]}}
         assert await state.get(KEY, timeout_s=S) is None
         first = await state.write(KEY, Update(set=fields), expect=None, token=4, timeout_s=S)
-        assert first == (True, StateItem(key=KEY, token=4, version=1, fields=fields))
+        assert first == StateWritten(True, StateItem(key=KEY, token=4, version=1, fields=fields))
         second = await state.write(KEY, Update(remove=frozenset(fields)), expect=first.item, token=4, timeout_s=S)
-        assert second == (True, StateItem(key=KEY, token=4, version=2))
+        assert second == StateWritten(True, StateItem(key=KEY, token=4, version=2))
         assert await state.get(KEY, timeout_s=S) == second.item
 
     run(door, story)
@@ -57,9 +57,13 @@ def test_of_two_writers_one_fails_and_is_shown_the_item(door: str) -> None:
     async def story(doors: Doors) -> None:
         state = await opened(doors)
         one = await state.write(KEY, Update(set={"n": 1}), expect=None, token=1, timeout_s=S)
-        assert await state.write(KEY, Update(set={"n": 2}), expect=None, token=2, timeout_s=S) == (False, one.item)
+        assert await state.write(KEY, Update(set={"n": 2}), expect=None, token=2, timeout_s=S) == StateWritten(
+            False, one.item
+        )
         two = await state.write(KEY, Update(set={"n": 3}), expect=one.item, token=1, timeout_s=S)
-        assert await state.write(KEY, Update(set={"n": 4}), expect=one.item, token=1, timeout_s=S) == (False, two.item)
+        assert await state.write(KEY, Update(set={"n": 4}), expect=one.item, token=1, timeout_s=S) == StateWritten(
+            False, two.item
+        )
 
     run(door, story)
 
@@ -116,7 +120,7 @@ def test_an_item_of_an_unknown_schema_is_left_alone(door: str) -> None:
 
     async def story(doors: Doors) -> None:
         state = await opened(doors)
-        strange = {STATE_KEY: KEY.text, "kind": "window", "schema": 2, "token": 1, "version": 1}
+        strange: dict[str, Value] = {STATE_KEY: KEY.text, "kind": "window", "schema": 2, "token": 1, "version": 1}
         await doors.store.write(Put(T, strange), timeout_s=S)
         with pytest.raises(UnknownSchema, match="left alone"):
             await state.get(KEY, timeout_s=S)
@@ -138,8 +142,8 @@ def test_a_delete_needs_the_item_as_read(door: str) -> None:
         one = await owner(state, 1).claim()
         two = await state.write(KEY, Update(set={"n": 1}), expect=one, token=1, timeout_s=S)
         assert two.item is not None
-        assert await state.delete(one, timeout_s=S) == (False, two.item)
-        assert await state.delete(two.item, timeout_s=S) == (True, None)
+        assert await state.delete(one, timeout_s=S) == StateWritten(False, two.item)
+        assert await state.delete(two.item, timeout_s=S) == StateWritten(True, None)
         assert await state.get(KEY, timeout_s=S) is None
 
     run(door, story)
