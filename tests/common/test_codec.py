@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import pickle
 import subprocess
 import sys
 import traceback
@@ -272,3 +273,13 @@ def test_libraries_are_imported_only_for_their_own_models() -> None:
         "sys.exit('pydantic' in sys.modules or 'msgspec' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", [PydanticOrder, StructOrder, DataOrder])
+def test_a_codec_can_go_to_another_process(kind: Callable[..., Any]) -> None:
+    """Pickled and back, a codec has its model, schema id and compression, and decodes as before."""
+    codec = JsonCodec(kind, schema_id="order-1", compression=Compression())
+    again = pickle.loads(pickle.dumps(codec))
+    assert repr(again) == repr(codec)
+    encoded = encode(kind(id=7, note="n"), again)
+    assert decode(encoded.data, again, encoded.headers) == kind(id=7, note="n")

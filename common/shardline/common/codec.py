@@ -109,6 +109,7 @@ class JsonCodec(Codec):
     ) -> None:
         self.schema_id = schema_id
         self.compression = compression
+        self._model = model
         self._name = getattr(model, "__name__", type(model).__name__)
         self._decode: Callable[[bytes], Any] = decoder_of(model)
 
@@ -120,8 +121,16 @@ class JsonCodec(Codec):
         """Return an instance of the model; raise `DecodeFailure`."""
         return self._decode(data)
 
+    def __reduce__(self) -> tuple[Callable[..., JsonCodec], tuple[object, ...]]:
+        # What the codec was made of goes to another process; what decodes is made anew there.
+        return _json_codec, (self._model, self.schema_id, self.compression)
+
     def __repr__(self) -> str:
         return f"JsonCodec({self._name}, schema_id={self.schema_id!r}, compression={self.compression!r})"
+
+
+def _json_codec(model: object, schema_id: str | None, compression: Compression | None) -> JsonCodec:
+    return JsonCodec(model, schema_id=schema_id, compression=compression)
 
 
 class Encoded(NamedTuple):

@@ -131,6 +131,15 @@ class HandlerGaveUp(ShardlineError):
         super().__init__(f"handler failed {attempts} times at {position} of {lease}: {reason}")
 
 
+class HandlerProcessFailed(ShardlineError):
+    """A handler failed in a process of its own: `reason` says how, `ended` whether the process ended with it."""
+
+    def __init__(self, reason: str, *, ended: bool) -> None:
+        self.reason = reason
+        self.ended = ended
+        super().__init__(reason)
+
+
 class CheckpointRefused(ShardlineError):
     """A checkpoint that a processor asked for was refused; the table is unchanged."""
 

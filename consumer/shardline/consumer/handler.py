@@ -107,6 +107,17 @@ class Record:
         origin = self._origin
         return f"{origin.stream}/{origin.shard_id}/{origin.sequence_number}/{self.sub_sequence_number}"
 
+    def __reduce__(self) -> tuple[type[Record], tuple[object, ...]]:
+        return Record, (
+            self._origin,
+            self.data,
+            self.partition_key,
+            self.explicit_hash_key,
+            self.sub_sequence_number,
+            self.misplaced,
+            dict(self.headers),
+        )
+
     def __repr__(self) -> str:
         key = "no key" if self.partition_key is None else f"key of {len(self.partition_key)}"
         return f"Record({self.shard_id} {self.position}, {len(self.data)} bytes, {key})"
@@ -174,6 +185,13 @@ class Batch:
     def __iter__(self) -> Iterator[Record]:
         made = chain.from_iterable(piece.make() for piece in self._pieces)
         return (one for one in made if not one.misplaced) if self._drop_misplaced else made
+
+    def numbered(self) -> Iterator[tuple[int, Record | None]]:
+        """Yield each record with how many of the batch end with it; None for one that is dropped."""
+        drop = self._drop_misplaced
+        made = chain.from_iterable(piece.make() for piece in self._pieces)
+        for number, record in enumerate(made, 1):
+            yield number, None if drop and record.misplaced else record
 
     def __len__(self) -> int:
         """Return how many records iterating gives (with dropping, an upper bound)."""

@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.pulling import Feed
     from shardline.consumer.handler import Batch, Handler, Record
     from shardline.consumer.policy import PerKey
+    from shardline.consumer.processes import ProcessPool
     from shardline.consumer.processor import ShardProcessor
 
 __all__ = ["HandlerSpec", "is_asynchronous"]
 
 _FOR_EVER = FailurePolicy()
+_PROCESSES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
     """A registered handler: what it takes, and whether it blocks.
 
-    `function` is called with one argument, a record or what `prepare` makes of a batch; decoding is part of it.
+    `function` is called with one argument, a record or what `prepare` makes of a batch; decoding is part of it. `given`
+    is the user's own; with `processes` it is called over there, through the `pool` that the worker opens.
     """
 
     function: Handler
@@ -42,6 +45,9 @@ class HandlerSpec:
     codec: Codec | None = None
     feed: Feed | None = None
     processor: Callable[[], ShardProcessor] | None = None
+    processes: int = 0
+    given: Handler | None = None
+    pool: ProcessPool | None = None
 
     @property
     def call(self) -> Callable[[Any], Awaitable[None]]:
@@ -57,6 +63,7 @@ class HandlerSpec:
         concurrency: PerKey | None = None,
         on_failure: FailurePolicy | None = None,
         codec: Codec | None = None,
+        processes: int = 0,
     ) -> HandlerSpec:
         """Describe a handler; raises `InvalidInput` for something that cannot be called with what it will get."""
         if batch and concurrency is not None:
@@ -66,8 +73,18 @@ class HandlerSpec:
         call = function if codec is None else _decoding(function, codec, batch=batch)
         if codec is None and not _takes(function, 1):
             raise InvalidInput("handler", "a function of one argument")
-        lanes = 1 if concurrency is None else concurrency.lanes
-        return cls(call, batch, not is_asynchronous(function), lanes, on_failure or _FOR_EVER, codec)
+        if isinstance(processes, bool) or not 0 <= processes <= _PROCESSES_MAX:
+            raise InvalidInput("processes", f"from 0 to {_PROCESSES_MAX}", str(processes))
+        return cls(
+            call,
+            batch,
+            blocking=not is_asynchronous(function),
+            lanes=1 if concurrency is None else concurrency.lanes,
+            policy=on_failure or _FOR_EVER,
+            codec=codec,
+            processes=processes,
+            given=function,
+        )
 
     @classmethod
     def pulled(cls, feed: Feed) -> HandlerSpec:

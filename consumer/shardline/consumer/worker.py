@@ -116,6 +116,7 @@ class Worker:
         on_failure: FailurePolicy | None = None,
         model: object = None,
         codec: Codec | None = None,
+        processes: int = 0,
     ) -> Callable[[H], H]: ...
 
     def handler(
@@ -128,6 +129,7 @@ class Worker:
         on_failure: FailurePolicy | None = None,
         model: object = None,
         codec: Codec | None = None,
+        processes: int = 0,
     ) -> Any:
         """Register a handler for a stream (or for all that have none): of one `Record`, or with `batch` of one `Batch`.
 
@@ -139,6 +141,10 @@ class Worker:
         With `model` (a dataclass, pydantic or msgspec model: JSON) or `codec` the handler gets the decoded value and,
         if it takes a second argument, the record; or with `batch` the list of values and the batch. A payload that
         cannot be decoded (`DecodeFailure`) is a failure of the handler at that record.
+
+        With `processes` the handler runs in that many processes of its own, at most, shared by all shards: for work
+        that needs the processor. It must be at module level, where they import it. One that dies, or is killed because
+        its call hangs, is a failure of the record it had in hand.
 
         Raises `InvalidInput` for a stream that the worker does not read, or that has a handler already.
         """
@@ -155,6 +161,7 @@ class Worker:
                 on_failure=on_failure,
                 model=model,
                 codec=codec,
+                processes=processes,
             )
             return function
 
@@ -170,10 +177,16 @@ class Worker:
         on_failure: FailurePolicy | None = None,
         model: object = None,
         codec: Codec | None = None,
+        processes: int = 0,
     ) -> None:
         """Do what `handler` does, as a call."""
         spec = HandlerSpec.of(
-            function, batch=batch, concurrency=concurrency, on_failure=on_failure, codec=_codec(model, codec)
+            function,
+            batch=batch,
+            concurrency=concurrency,
+            on_failure=on_failure,
+            codec=_codec(model, codec),
+            processes=processes,
         )
         self._tracked.register(spec, stream)
 

@@ -7,6 +7,7 @@ the handler has returned, or that are parked; a failure never moves it; whatever
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from shardline.consumer.driver.decoding import Decoder
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.driver.pulling import Feed, PulledBatch
     from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.processes import ProcessPool
     from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Delivery"]
@@ -171,7 +173,7 @@ class Delivery:
 
     def _finished(self, rest: Batch) -> None:
         """Note what the handler went through: the end of that is done, dropped records included."""
-        if self._spec.takes_batch or self._went_through:
+        if self._spec.pool is None and (self._spec.takes_batch or self._went_through):
             self._done = (self._part or rest).last
             self._current = None
 
@@ -185,6 +187,8 @@ class Delivery:
         try:
             if self._spec.feed is not None:
                 return await self._offered(self._spec.feed, rest)
+            if self._spec.pool is not None:
+                return await self._in_process(self._spec.pool, rest)
             if self.session is not None:
                 await self.session.process(rest)
             elif self._spec.takes_batch:
@@ -208,6 +212,29 @@ class Delivery:
             return function(rest)
         finally:
             self.on_thread = False
+
+    async def _in_process(self, pool: ProcessPool, rest: Batch) -> Exception | None:
+        """Have a process handle the batch; how far it got is known all the while."""
+        self._busy_since = None  # Not before a process is free.
+
+        reached = 0
+
+        def progress(count: int) -> None:
+            nonlocal reached
+            if count > reached or self._busy_since is None:
+                self._busy_since = self._context.runtime.monotonic()
+            if count > reached:
+                self._done = rest.head(count).last
+                if not self._spec.takes_batch:
+                    self._counted_records += count - reached - 1
+                    self._count()
+            reached = count
+
+        return await pool.call(rest, until=self._until, progress=progress)
+
+    def _until(self) -> float:
+        """Until when records may be begun elsewhere."""
+        return -inf if self._stopping.is_set() or not self._open else self._keeper.lease.delivers_until
 
     async def _offered(self, feed: Feed, rest: Batch) -> Exception | None:
         """Offer a batch to the program and wait until it is settled; nobody counts as busy before it is taken."""

@@ -7,9 +7,10 @@ import contextlib
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from shardline.common.errors import HandlerGaveUp, ServiceError
+from shardline.common.errors import HandlerGaveUp
 from shardline.consumer.events import HandlerFailed, RecordParked
 from shardline.consumer.policy import FailurePolicy, Parked, Then
+from shardline.consumer.reasons import reason_of
 from shardline.consumer.spec import is_asynchronous
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Failures:
         self.attempts += 1
         if self.attempts == 1:
             self._since = now
-        self._reason = error.code if isinstance(error, ServiceError) else type(error).__name__
+        self._reason = reason_of(error)
         final = self._policy.gives_up(self.attempts, now - self._since)
         delay = 0.0 if final else context.config.delivery.retry.delay_s(self.attempts, context.runtime.random)
         context.events.emit(

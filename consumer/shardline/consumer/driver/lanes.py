@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.processes import ProcessPool
     from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Lanes"]
@@ -95,6 +96,8 @@ class Lanes:
             self._failures.pop(lane, None)
             if error is None:
                 return True
+            if isinstance(error, _NotBegun):
+                continue
             verdict = await failures.add(error, record.position)
             if verdict is Verdict.PARK:
                 return await failures.park(record)
@@ -112,8 +115,11 @@ class Lanes:
     async def _call(self, lane: int, record: Record) -> Exception | None:
         if self._begun is None or record.position > self._begun:
             self._begun = record.position
-        self._busy[lane] = self._context.runtime.monotonic()
+        if self._spec.pool is None:
+            self._busy[lane] = self._context.runtime.monotonic()
         try:
+            if self._spec.pool is not None:
+                return await self._in_process(self._spec.pool, lane, record)
             if self._spec.blocking:
                 await self._context.runtime.run_blocking(self._on_thread, lane, record)
             else:
@@ -121,8 +127,19 @@ class Lanes:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
             return error
         finally:
-            del self._busy[lane]
+            self._busy.pop(lane, None)
         return None
+
+    async def _in_process(self, pool: ProcessPool, lane: int, record: Record) -> Exception | None:
+        done = 0
+
+        def progress(count: int) -> None:
+            nonlocal done
+            done = count
+            self._busy.setdefault(lane, self._context.runtime.monotonic())  # Waiting for a process is not busy.
+
+        failure = await pool.call(record, until=lambda: self._keeper.lease.delivers_until, progress=progress)
+        return _NotBegun() if failure is None and not done else failure
 
     def _on_thread(self, lane: int, record: Record) -> None:
         """Run on a thread, which runs on when its call is abandoned; one that has not begun then does nothing."""
@@ -133,3 +150,7 @@ class Lanes:
             self._spec.function(record)
         finally:
             self._threads.discard(lane)
+
+
+class _NotBegun(Exception):
+    """The lease's validity ran out on the way to the process; the record was not begun."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.consumer.config import WorkerConfig
+    from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["CONTROL_WITHIN_S", "collect_metrics", "open_context"]
 
@@ -45,6 +46,7 @@ async def open_context(
 ) -> Context:
     """Return what every part of the worker needs; several streams are named as the KCL's multi-stream mode does."""
     table = config.table.name or application
+    plans = await _with_pools(plans, runtime, stack)
     context = Context(
         application=application,
         me=me,
@@ -62,6 +64,17 @@ async def open_context(
     if len(plans) > 1:
         context = replace(context, streams=tuple([await _with_prefix(context, plan) for plan in plans]))
     return await _with_consumers(context, connection, stack)
+
+
+async def _with_pools(plans: tuple[StreamPlan, ...], runtime: Runtime, stack: AsyncExitStack) -> tuple[StreamPlan, ...]:
+    """Start the processes of each handler that runs in processes of its own."""
+    opened: dict[int, HandlerSpec] = {}
+    for spec in (plan.handler for plan in plans):
+        if spec.processes and id(spec) not in opened:
+            from shardline.consumer.processes import ProcessPool  # noqa: PLC0415 - only where asked for.
+
+            opened[id(spec)] = replace(spec, pool=await stack.enter_async_context(ProcessPool(spec, runtime)))
+    return tuple(replace(plan, handler=opened.get(id(plan.handler), plan.handler)) for plan in plans)
 
 
 async def _with_prefix(context: Context, plan: StreamPlan) -> StreamPlan:

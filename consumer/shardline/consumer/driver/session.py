@@ -10,10 +10,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from shardline.common.errors import ServiceError
 from shardline.common.records import SHARD_END
 from shardline.consumer.events import HandlerFailed
 from shardline.consumer.processor import Checkpointer, ShardLease
+from shardline.consumer.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,7 +97,7 @@ class Session:
         try:
             await call()
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is its failure, and is reported.
-            self._report(error.code if isinstance(error, ServiceError) else type(error).__name__, attempts, delay_s)
+            self._report(reason_of(error), attempts, delay_s)
             return False
         return True
 

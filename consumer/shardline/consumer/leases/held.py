@@ -15,6 +15,7 @@ because each consumes the counter. Invariants (design.md, `reliability.md` 0 fin
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING
 
 from shardline.common.backoff import Backoff
@@ -134,8 +135,14 @@ class HeldLease:
         row after it may take the lease at once, before its answer is here. Its condition is the owner's name, not the
         counter, so one whose answer was lost can arrive later still.
         """
+        return now < self.delivers_until
+
+    @property
+    def delivers_until(self) -> float:
+        """Until when records may be delivered, as far as is known now; minus infinity where they may not any more."""
         leaving = self._in_flight is not None and self._in_flight.kind in LEAVING
-        return self.state is HeldState.HELD and now < self.valid_until and not (leaving or self._left_perhaps)
+        held = self.state is HeldState.HELD and not (leaving or self._left_perhaps)
+        return self.valid_until if held else -inf
 
     def want_checkpoint(self, position: Position, *, urgent: bool) -> None:
         """Ask for a checkpoint: with the next renewal, or at once if `urgent`; one not above the last is ignored."""
