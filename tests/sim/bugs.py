@@ -99,12 +99,21 @@ def _checkpoint_on_owner(original: Any) -> Any:
 def _take_without_counter(original: Any) -> Any:
     def take(self: LeaseWrites, row: Any, me: str, **options: Any) -> UpdateItem:
         write = original(self, row, me, **options)
-        values = {name: value for name, value in write.update.set.items() if name != names.COUNTER}
-        update = Update(set=values, remove=write.update.remove, add={**write.update.add, names.COUNTER: 1})
         owner = Absent(names.OWNER) if row.owner is None else Equals(names.OWNER, row.owner)
-        return UpdateItem(write.table, write.key, update, (owner,))
+        return UpdateItem(write.table, write.key, write.update, (owner,))
 
     return take
+
+
+def _restart_credits_itself(original: Any) -> Any:
+    def renew_first(self: HeldLease, row: Any) -> None:
+        if row.checkpoint_owner is not None:
+            original(self, row)
+            return
+        self._settle(self._unresolved_at)  # type: ignore[arg-type]  # Only an unresolved write is looked for.
+        self._acquire(row)
+
+    return renew_first
 
 
 def _never_expires(_original: Any) -> Any:
@@ -261,6 +270,29 @@ def _failure_skips(original: Any) -> Any:
     return call
 
 
+def _late_results_count(original: Any) -> Any:
+    """Keep progress by worker and shard, instead of by tenure."""
+    farthest: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+
+    def progress(self: Delivery) -> Any:
+        mine, known = original.fget(self), farthest.setdefault(self._context.runtime, {})
+        positions = [one for one in (mine, known.get(self._lease_key)) if one is not None]
+        if positions:
+            known[self._lease_key] = max(positions)
+        return known.get(self._lease_key)
+
+    return property(progress)
+
+
+def _looks_at_late_results(original: Any) -> Any:
+    async def call(self: Delivery, rest: Any) -> Any:
+        error = await original(self, rest)
+        _ = self._progress
+        return error
+
+    return call
+
+
 def _whole_aggregate_done(original: Any) -> Any:
     def skip(self: Decoder, number: int, records: Any) -> int:
         return len(records) if original(self, number, records) else 0
@@ -304,12 +336,12 @@ def _flush_forgets(_original: Any) -> Any:
 BUGS: dict[str, Bug] = {
     "validity credited at the reply": Bug(
         ((HeldLease, "on_result", _credit_reply),),
-        ("lost replies", "clocks and pauses", "swarm"),
+        ("squeezed",),
         "validity credited at the reply",
     ),
     "validity credited on a re-read": Bug(
         ((HeldLease, "on_read", _credit_read),),
-        ("lost replies", "late applies"),
+        ("squeezed",),
         "validity credited on a re-read",
     ),
     "checkpoint conditioned on owner only": Bug(
@@ -317,9 +349,11 @@ BUGS: dict[str, Bug] = {
     ),
     "checkpoint conditioned on owner and epoch": Bug((), (), "checkpoint on owner and epoch"),
     "take without the counter": Bug(
-        ((LeaseWrites, "take", _take_without_counter),), ("late applies", "lost replies"), "take without the counter"
+        ((LeaseWrites, "take", _take_without_counter),), ("squeezed", "late applies"), "take without the counter"
     ),
-    "restart credited from its own send": Bug((), (), "restart credited from its own send"),
+    "restart credited from its own send": Bug(
+        ((HeldLease, "_renew_first", _restart_credits_itself),), ("squeezed",), "restart credited from its own send"
+    ),
     "no local expiry": Bug(((HeldLease, "valid_until", _never_expires),), ("clocks and pauses", "lost replies")),
     "stale checkpoint at take": Bug(((HeldLease, "_acquire", _stale_checkpoint),), ("lost replies", "auditor off")),
     "child started before one parent": Bug(
@@ -346,6 +380,9 @@ BUGS: dict[str, Bug] = {
     "first page of ListShards only": Bug(((ShardSync, "list_shards", _first_page_only),), ("auditor off", "swarm")),
     "checkpoint at hand-over": Bug(((Delivery, "_in_order", _done_at_hand_over),), ("healthy", "swarm")),
     "batch skipped when the handler raises": Bug(((Delivery, "_call", _failure_skips),), ("swarm",)),
+    "late result of a superseded handler accepted": Bug(
+        ((Delivery, "_progress", _late_results_count), (Delivery, "_call", _looks_at_late_results)), ("superseded",)
+    ),
     "sub-sequence number ignored": Bug(((Decoder, "_skip", _whole_aggregate_done),), ("late applies", "swarm")),
     "results paired by position": Bug(((Settler, "on_answer", _paired_by_place),), ("producer outage",)),
     "unknown error code drops the record": Bug(

@@ -40,6 +40,7 @@ class Chaos:
             (rates.reshard, self.reshard),
             (rates.clock, self._clock),
             (rates.stolen, self._steal_time),
+            (rates.squeeze, self._squeeze),
         ]
 
     async def run(self, seconds: float) -> None:
@@ -96,6 +97,24 @@ class Chaos:
         self._world.network.cut(victim.host, service, self._random.choice(list(Cut)))
         seconds = 1 + self._random.random() * _CUT_S_MAX
         self._world.sim.at(self._world.sim.now + seconds, self._world.network.mend, victim.host, service)
+
+    def _squeeze(self) -> None:
+        """Let a worker's writes land while their answers come late or not at all, and then let no more of them land.
+
+        Whoever counts a lease from the answer believes in it for too long.
+        """
+        victim = self._victim()
+        if victim is None or victim.host is None:
+            return
+        self._count("squeeze")
+        sim, network, host = self._world.sim, self._world.network, victim.host
+        failover_s, random = self._world.knobs.failover_s, self._random
+        network.cut(host, Service.DYNAMODB, random.choice((Cut.SLOW_REPLIES, Cut.REPLIES)))
+        at = sim.now + failover_s * random.uniform(0.2, 0.5)
+        sim.at(at, network.mend, host, Service.DYNAMODB)
+        at += failover_s * random.uniform(0.0, 0.3)
+        sim.at(at, network.cut, host, Service.DYNAMODB, Cut.REQUESTS)
+        sim.at(at + failover_s * random.uniform(1.0, 3.0), network.mend, host, Service.DYNAMODB)
 
     def _storm(self) -> None:
         service = self._random.choice((Service.DYNAMODB, Service.KINESIS))

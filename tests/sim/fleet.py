@@ -11,22 +11,16 @@ from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, 
 from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
-from shardline.local.sim.oracle import user_ids
+
+from tests.sim.application import Application
 
 if TYPE_CHECKING:
     from shardline.common.events import Event
-    from shardline.consumer.handler import Batch, Record
     from shardline.local.sim.hosts import Host
 
     from tests.sim.world import World
 
 __all__ = ["Fleet", "Slot"]
-
-_NEVER_S = 1e9
-
-
-class HandlerError(Exception):
-    """What a failing application handler raises."""
 
 
 class Slot:
@@ -90,7 +84,6 @@ class Fleet:
 
     def _worker(self, slot: Slot, host: Host) -> Worker:
         knobs, world = self._world.knobs, self._world
-        handler = _Application(world, slot.worker_id)
         config = WorkerConfig(
             worker_id=slot.worker_id,
             table=TableConfig(deletion_protection=False),
@@ -99,6 +92,7 @@ class Fleet:
                 audit_s=20.0 if knobs.auditor else 86_400.0,
                 clean_up=knobs.clean_up,
                 parent_poll_s=3.0,
+                fleet=knobs.fleet,
             ),
             polling=PollingSettings(idle_s=knobs.idle_s / 2, idle_s_max=knobs.idle_s),
             delivery=DeliveryConfig(
@@ -111,13 +105,12 @@ class Fleet:
             start="TRIM_HORIZON",
             connection=world.services,
             config=config,
-            runtime=SimRuntime(host, blocking_s_max=0.05),
+            runtime=SimRuntime(
+                host, blocking_s_max=0.05, threads=world.sim.threads if knobs.handler.blocking else None
+            ),
             listeners=[lambda event: self._watch(slot, event)],
         )
-        if knobs.handler.per_batch:
-            worker.add_handler(handler.take_batch, batch=True)
-        else:
-            worker.add_handler(handler.take)
+        Application(world, slot.worker_id).register(worker)
         return worker
 
     def _watch(self, slot: Slot, event: Event) -> None:
@@ -162,49 +155,3 @@ class Fleet:
             if slot.worker is not None and slot.alive:
                 slot.worker.stop()
         await asyncio.gather(*tasks)
-
-
-class _Application:
-    """The handler of one worker: tells the oracle what it gets, and misbehaves as the knobs say."""
-
-    def __init__(self, world: World, worker_id: str) -> None:
-        self._world = world
-        self._worker_id = worker_id
-        self._faults = world.knobs.handler
-
-    async def take(self, record: Record) -> None:
-        """Handle one record."""
-        self._delivered(record)
-        await self._misbehave()
-        self._processed(record)
-
-    async def take_batch(self, batch: Batch) -> None:
-        """Handle a batch."""
-        records = list(batch)
-        for record in records:
-            self._delivered(record)
-        await self._misbehave()
-        for record in records:
-            self._processed(record)
-
-    def _delivered(self, record: Record) -> None:
-        (user,) = user_ids(record.data)
-        oracle = self._world.oracle
-        if record.misplaced:
-            oracle.reached["misplaced record delivered"] += 1
-        oracle.delivered(self._worker_id, record.shard_id, record.position, record.token, user)
-
-    def _processed(self, record: Record) -> None:
-        (user,) = user_ids(record.data)
-        self._world.oracle.processed(self._worker_id, record.shard_id, record.position, record.token, user)
-
-    async def _misbehave(self) -> None:
-        faults, network = self._faults, self._world.network
-        if not self._world.chaos.on:
-            return
-        if network.chance(faults.slow, "handler slow"):
-            await asyncio.sleep(network.draw_s(faults.slow_s))
-        if network.chance(faults.hangs, "handler hung"):
-            await asyncio.sleep(_NEVER_S)
-        if network.chance(faults.fails, "handler failed"):
-            raise HandlerError

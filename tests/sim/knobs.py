@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING
 
+from shardline.consumer.config import Fleet
 from shardline.local.sim.network import Faults
 
 if TYPE_CHECKING:
@@ -32,14 +33,25 @@ class Rates:
     reshard: float = 0.0
     clock: float = 0.0
     stolen: float = 0.0
+    squeeze: float = 0.0
+    """A worker's writes answered late or never, and then no way to the lease table."""
     row_deleted: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFaults:
-    """What the application's handler does wrong: shares per call, seconds. `per_batch` handlers take whole batches."""
+    """What the application's handler is (`per_batch`, `blocking`, `lanes` at a time), and what it does wrong.
+
+    Shares per call, seconds; `stubborn` calls swallow cancellations, `poison` is the share of records at which it
+    always fails; a record that has failed `park_attempts` times is parked (None: tried for ever).
+    """
 
     per_batch: bool = False
+    blocking: bool = False
+    lanes: int = 1
+    park_attempts: int | None = None
+    stubborn: float = 0.0
+    poison: float = 0.0
     slow: float = 0.0
     slow_s: float = 5.0
     fails: float = 0.0
@@ -70,6 +82,7 @@ class Knobs:
     dynamodb: Faults = field(default_factory=Faults)
     rates: Rates = field(default_factory=Rates)
     handler: HandlerFaults = field(default_factory=HandlerFaults)
+    fleet: Fleet = Fleet.AUTO
     same_id: bool = False
     """A restarted worker keeps its id."""
     restart_s: float = 20.0
@@ -302,6 +315,41 @@ def _cut_off(seed: int, random: Random) -> Knobs:
     )
 
 
+def _squeezed(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "squeezed"),
+        fleet=random.choice((Fleet.AUTO, Fleet.KCL2)),
+        rates=Rates(squeeze=4.0, crash=random.choice((0.0, 1.0))),
+        dynamodb=Faults(slow_s=1.6, reply_lost=0.05, late=random.choice((0.0, 0.2)), late_s=8.0),
+        failover_s=5.0,
+        idle_s=1.0,
+        linger_s=0.1,
+        records_per_s=5.0,
+        same_id=random.random() < 0.5,
+        restart_s=random.choice((2.0, 10.0)),
+    )
+
+
+def _superseded(seed: int, random: Random) -> Knobs:
+    handler = HandlerFaults(
+        per_batch=random.random() < 0.3,
+        blocking=random.random() < 0.5,
+        lanes=random.choice((1, 3)),
+        park_attempts=random.choice((None, 2)),
+        stubborn=0.1,
+        fails=0.1,
+        slow_s=15.0,
+        timeout_s=30.0,
+    )
+    return replace(
+        _plain(seed, random, "superseded"),
+        handler=handler,
+        rates=Rates(partition=3.0, pause=2.0),
+        workers=random.randint(1, 3),
+        failover_s=5.0,
+    )
+
+
 def _hard_start(seed: int, random: Random) -> Knobs:
     return replace(
         _plain(seed, random, "hard start"),
@@ -324,6 +372,8 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "doubled writes": _doubled,
     "cut off": _cut_off,
     "hard start": _hard_start,
+    "squeezed": _squeezed,
+    "superseded": _superseded,
 }
 
 

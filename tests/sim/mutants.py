@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.sim.bugs import BUGS, TargetGoneError, planted
+from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
 from tests.sim.lease_model import KNOWN_BROKEN, SOUND, explore
 from tests.sim.run import play
 
@@ -23,23 +23,39 @@ __all__ = ["BUDGET_S", "Caught", "hunt", "main"]
 
 
 class Caught(NamedTuple):
-    """What became of a planted bug; `by` is empty when nothing caught it."""
+    """What became of a planted bug; `by` is empty when nothing caught it, `model` where the model check has no rule."""
 
     bug: str
     by: str
     symptom: str
     cpu_s: float
+    model: str = ""
 
 
 def hunt(name: str, *, budget_s: float = BUDGET_S) -> Caught:
-    """Plant a bug and look for it: by the model check where it has a rule there, else by simulation."""
+    """Plant a bug and look for it: by simulation where it has code to plant in, and by the model where that has a rule.
+
+    Both must find it where it has both.
+    """
     bug, begin = BUGS[name], time.process_time()
-    with planted(bug):  # Also where the model catches it first: its target must exist.
-        if bug.model:
-            violation = explore(KNOWN_BROKEN[bug.model][0]).violation
-            if violation is not None:
-                spent = time.process_time() - begin
-                return Caught(name, "model check", f"{violation.invariant} in {len(violation.steps)} steps", spent)
+    model = by_model(bug.model) if bug.model else ""
+    if bug.model and not model:
+        return Caught(name, "", "not by the model check", time.process_time() - begin)
+    if not bug.targets:
+        return Caught(name, "model check", model, time.process_time() - begin, model)
+    found = _by_simulation(name, bug, budget_s)
+    return found._replace(model=model)
+
+
+def by_model(rule: str) -> str:
+    """Return what the broken rule breaks in the model, and in how many steps; empty if nothing."""
+    violation = explore(KNOWN_BROKEN[rule][0]).violation
+    return "" if violation is None else f"{violation.invariant} in {len(violation.steps)} steps"
+
+
+def _by_simulation(name: str, bug: Bug, budget_s: float) -> Caught:
+    begin = time.process_time()
+    with planted(bug):
         for seed in count(1):
             for profile in bug.worlds:
                 result = play(seed, profile)
@@ -78,7 +94,8 @@ def main(arguments: list[str] | None = None) -> int:
         for caught in pool.map(hunt_all, wanted):
             found.append(caught)
             print(
-                f"{caught.bug:<48}{caught.by or 'NOT CAUGHT':<24}{caught.symptom:<18}{caught.cpu_s:6.1f} CPU s",
+                f"{caught.bug:<52}{caught.by or 'NOT CAUGHT':<22}{caught.symptom:<18}{caught.cpu_s:6.1f} CPU s"
+                + (f"  (model: {caught.model})" if caught.model and caught.by != "model check" else ""),
                 flush=True,
             )
         sound = dict(zip(SOUND, pool.map(explore, SOUND.values()), strict=True)) if options.model else {}

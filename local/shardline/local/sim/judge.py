@@ -9,6 +9,7 @@ import re
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from shardline.local.sim.oracles import tokens
 from shardline.local.sim.truth import UserId
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ INVARIANTS: Final = {
     "I9": "Leases not at SHARD_END always cover every open shard, ancestors counted; no row goes too early.",
     "I10": "Once faults have stopped, every unfinished lease is held by a living worker.",
     "I11": "After a lease is taken by expiry its former owner delivers nothing; after a steal, not for long.",
+    "I11b": "A worker delivers only within the fail-over time of the sending of its last write that was applied.",
     "I15": "No acknowledged record lies where a KCL discards it: in a shard that does not own its hash key.",
     "I16": "At most five GetRecords per second and shard from one worker.",
     "dup": "A healthy world (no fault, no reshard, no change of members) delivers nothing twice.",
     "calm": "A condition that failed on a worker's own doubled write is no loss: no lease moves in a calm fleet.",
+    **tokens.INVARIANTS,
 }
 _MARK: Final = re.compile(rb"<([^|<>]+)\|([^|<>]+)\|(\d+)>")
 
@@ -84,6 +87,7 @@ class Judge:
         self.shards: dict[str, ShardTruth] = {}
         self.leases: dict[str, Lease] = {}
         self.table_writes: deque[str] = deque(maxlen=100)
+        self.tokens = tokens.Tokens(self.violate)
         self._workers: dict[Host, str] = {}
 
     # --- who is who ---

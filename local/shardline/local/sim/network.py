@@ -37,11 +37,12 @@ class Service(StrEnum):
 
 
 class Cut(StrEnum):
-    """Which way a partition cuts."""
+    """Which way a partition cuts; ``slow replies`` only holds them up, by about `Faults.slow_s`."""
 
     REQUESTS = "requests"
     REPLIES = "replies"
     BOTH = "both"
+    SLOW_REPLIES = "slow replies"
 
 
 class Fault(StrEnum):
@@ -54,6 +55,7 @@ class Fault(StrEnum):
     TWICE = "applied twice"
     THROTTLED = "throttled"
     SLOW = "slow"
+    REPLY_SLOW = "reply slow"
     HUNG = "hung"
     ERROR_BEFORE = "error before applying"
     ERROR_AFTER = "error after applying"
@@ -132,6 +134,12 @@ class Sender(NamedTuple):
     fault: Fault = Fault.NONE
 
 
+_OF_CUT = {
+    Cut.REQUESTS: Fault.REQUEST_LOST,
+    Cut.REPLIES: Fault.REPLY_LOST,
+    Cut.BOTH: Fault.REQUEST_LOST,
+    Cut.SLOW_REPLIES: Fault.REPLY_SLOW,
+}
 _NEVER = float("inf")
 _TICK_S = 0.0005
 _STORM = 0.8
@@ -242,7 +250,7 @@ class Network:
                 return scripted
         way = self._cuts.get((sender.host.name, sender.service)) if self._cuts and sender.host else None
         if way is not None:
-            return Fault.REPLY_LOST if way is Cut.REPLIES else Fault.REQUEST_LOST
+            return _OF_CUT[way]
         if self._outages.get(sender.service, 0.0) > self.loop.now:
             return Fault.ERROR_BEFORE if self._random.random() < _STORM else Fault.REQUEST_LOST
         stormy = self._storms.get(sender.service, 0.0) > self.loop.now
@@ -301,10 +309,8 @@ class _Call:
             self._at(arrives + network.latency_s(service), returns, self._answer)
         elif fault is Fault.THROTTLED:
             self._at(arrives, returns, self._throttle)
-        elif fault is Fault.SLOW:
-            spent = network.draw_s(faults.slow_s)
-            at_arrival = network.draw_s(1.0) < 0.5  # noqa: PLR2004 - slow on the way there, or back.
-            self._at(arrives + (0 if at_arrival else spent), returns + (spent if at_arrival else 0), self._answer)
+        elif fault in {Fault.SLOW, Fault.REPLY_SLOW}:
+            self._slowly(arrives, returns, reply=fault is Fault.REPLY_SLOW)
         elif fault is Fault.HUNG:
             if network.draw_s(1.0) < 0.5:  # noqa: PLR2004 - half of the hung calls were applied.
                 network.loop.call_real(arrives, self._applied)
@@ -314,6 +320,17 @@ class _Call:
             self._at(arrives, returns, self._fail_applied)
         elif fault is Fault.UNREACHABLE:
             self._at(arrives, 0.0, self._refuse)
+
+    def _slowly(self, arrives: float, returns: float, *, reply: bool) -> None:
+        """Be slow on the way there or back; a slow reply takes most of the time that slowness may take."""
+        network = self._network
+        slow_s = network.faults(self._sender.service).slow_s
+        if reply:
+            self._at(arrives, returns + slow_s - network.draw_s(slow_s / 4), self._answer)
+            return
+        spent = network.draw_s(slow_s)
+        at_arrival = network.draw_s(1.0) < 0.5  # noqa: PLR2004 - slow on the way there, or back.
+        self._at(arrives + (0 if at_arrival else spent), returns + (spent if at_arrival else 0), self._answer)
 
     def _at(self, arrives: float, returns: float, act: Callable[[float], None]) -> None:
         self.reply_s = arrives + returns

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardline.common.hashing import HashRange
     from shardline.local.sim.network import Network
     from shardline.local.sim.simulation import Simulation
+    from shardline.local.sim.truth import Lease
 
 __all__ = ["INVARIANTS", "Oracle", "Violation", "ViolationError", "payload", "user_ids"]
 
@@ -147,7 +148,7 @@ class Oracle(RowJudge):
             self.violate("I2", shard_id, f"{user.id} was delivered as {position}, which is not its place")
             return
         self._check_owner(worker, shard_id, position)
-        self._check_tenure(worker, shard_id, position, token)
+        self._check_tenure(worker, shard, index, token)
         if shard.delivered[index]:
             self._again(shard, index, user)
             return
@@ -168,7 +169,10 @@ class Oracle(RowJudge):
 
     def _check_owner(self, worker: str, shard_id: str, position: Position) -> None:
         lease = self.leases.get(shard_id)
-        if lease is None or lease.owner == worker:
+        if lease is None:
+            return
+        if lease.owner == worker:
+            self._check_validity(lease, worker, position)
             return
         epoch = lease.superseded(worker)
         if epoch is None:
@@ -182,16 +186,24 @@ class Oracle(RowJudge):
         else:
             self.reached["delivered after a steal"] += 1
 
-    def _check_tenure(self, worker: str, shard_id: str, position: Position, token: int) -> None:
+    def _check_validity(self, lease: Lease, worker: str, position: Position) -> None:
+        since_s = self.simulation.now - lease.sent_s
+        if since_s > self.failover_s + EXPIRY_SLACK_S:
+            what = f"{worker} delivered {position} {since_s:.3f} s after it had sent the last write that was applied"
+            self.violate("I11b", lease.key, what)
+
+    def _check_tenure(self, worker: str, shard: ShardTruth, index: int, token: int) -> None:
+        shard_id, position = shard.shard_id, shard.positions[index]
         tenure = self._tenures.get((worker, shard_id, token))
         if tenure is None:
             lease = self.leases.get(shard_id)
             began = lease.checkpoint_at(token) if lease is not None and token else None
-            tenure = self._tenures[worker, shard_id, token] = Tenure(began)
+            self.tokens.began(lease, shard_id, worker, token)
+            tenure = self._tenures[worker, shard_id, token] = Tenure(len(self._tenures) + 1, began)
         if tenure.began is not None and not tenure.began.is_sentinel and position <= tenure.began:
             self.violate("I6", shard_id, f"{worker} delivered {position}, its tenure began after {tenure.began}")
-        if tenure.done is not None and position <= tenure.done:
-            self.violate("I6", shard_id, f"{worker} delivered {position} again after it had processed {tenure.done}")
+        if shard.under[index] == tenure.serial:
+            self.violate("I6", shard.shard_id, f"{worker} delivered {position} again after it had processed it")
 
     def _check_parents(self, shard: ShardTruth) -> None:
         for parent_id in shard.parents:
@@ -201,23 +213,36 @@ class Oracle(RowJudge):
             if parent.first_not_done() < len(parent.records) or (lease is not None and lease.present):
                 self.violate("I5", shard.shard_id, f"delivered before its parent {parent_id} was finished")
 
-    def processed(self, worker: str, shard_id: str, position: Position, token: int, user: UserId) -> None:
-        """Take that a handler is done with a record: called last thing before it returns."""
+    def processed(
+        self, worker: str, shard_id: str, position: Position, token: int, user: UserId, *, cancelled: bool = False
+    ) -> None:
+        """Take that a handler is done with a record: called last thing before it returns.
+
+        `cancelled`: it had been told to stop. The result of a superseded handler counts for nothing.
+        """
         shard = self.shards[shard_id]
+        if cancelled or self.tokens.is_late(self.leases.get(shard_id), shard_id, worker, token):
+            self.reached["late result of a superseded handler"] += 1
+            shard.log.append((self.simulation.now, "late", worker, token, position, user.id))
+            return
         shard.log.append((self.simulation.now, "processed", worker, token, position, user.id))
         index = shard.index_of.get(position)
+        tenure = self._tenures.get((worker, shard_id, token))
         if index is not None:
             shard.done[index] = 1
+            shard.under[index] = 0 if tenure is None else tenure.serial
         self.processed_ids.add(user.id)
-        tenure = self._tenures.get((worker, shard_id, token))
-        if tenure is not None and (tenure.done is None or position > tenure.done):
-            tenure.done = position
         self.simulation.note(f"{self.simulation.now} processed {worker} {shard_id} {position}")
 
-    def parked(self, shard_id: str, position: Position, user: UserId) -> None:
-        """Take that a record was parked, or skipped on purpose: it counts as done."""
+    def parked(self, worker: str, shard_id: str, position: Position, data: bytes) -> None:
+        """Take that a worker parked a record, with these bytes: it counts as done."""
         shard = self.shards[shard_id]
         index = shard.index_of[position]
+        user = shard.records[index]
+        if user_ids(data) != [user]:
+            self.violate("I1", shard_id, f"what was parked as {position} is not {user.id} whole")
+        self._check_owner(worker, shard_id, position)
+        self.reached["record parked"] += 1
         shard.done[index] = shard.delivered[index] = 1
         self.excused_ids.add(user.id)
 

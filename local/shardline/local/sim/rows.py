@@ -66,7 +66,7 @@ class RowJudge(Judge):
             self.reached["row created again"] += 1
         lease.present, lease.ended = True, False
         lease.counter, lease.checkpoint = _counter(after), row_position(after)
-        lease.changed_s = self.simulation.now
+        lease.changed_s = lease.sent_s = self.simulation.now
         lease.epochs.append(Epoch(_owner(after), Started("free", self.simulation.now), lease.checkpoint))
         lease.remember()
         shard = self.shards.get(lease.shard_id)
@@ -81,6 +81,7 @@ class RowJudge(Judge):
         elif lease.ended and self._sender_id() is not None:
             self._check_children_began(lease)
         lease.forget()
+        self.tokens.deleted(lease)
         lease.epochs.append(Epoch(None, Started("free", self.simulation.now), lease.checkpoint))
         self.reached["row deleted"] += 1
         self._check_coverage(lease.key)
@@ -99,6 +100,11 @@ class RowJudge(Judge):
             self._checkpointed(lease, old_owner, stored)
         since_s = now - lease.changed_s
         counter = _counter(after)
+        sender = self.network.sender
+        if sender is not None and self._sender_id() is not None:
+            self.tokens.changed(lease, new_owner if old_owner != new_owner else None, counter)
+            if counter != lease.counter and self._sender_id() == new_owner:
+                lease.sent_s = sender.sent_s
         if counter != lease.counter:
             lease.changed_s = now
         lease.counter, lease.checkpoint = counter, stored

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from shardline.local.sim.hosts import Host
+    from shardline.local.sim.threads import Threads
 
 __all__ = ["SimRuntime"]
 
@@ -17,11 +18,15 @@ T = TypeVar("T")
 
 
 class SimRuntime:
-    """What a driver on `host` may know of time and chance; blocking calls take from 0 to `blocking_s_max` seconds."""
+    """What a driver on `host` may know of time and chance; blocking calls begin after up to `blocking_s_max` seconds.
 
-    def __init__(self, host: Host, *, blocking_s_max: float = 0.0) -> None:
+    With `threads` they run on virtual threads, where they may `sleep_blocking`; without, they take no time.
+    """
+
+    def __init__(self, host: Host, *, blocking_s_max: float = 0.0, threads: Threads | None = None) -> None:
         self.host = host
         self.blocking_s_max = blocking_s_max
+        self._threads = threads
 
     @property
     def random(self) -> Random:
@@ -43,4 +48,6 @@ class SimRuntime:
     async def run_blocking(self, function: Callable[..., T], /, *arguments: Any) -> T:
         """Run `function` on a virtual thread; cancelling abandons the call, and the function still runs."""
         seconds = self.blocking_s_max * self.host.random.random()
+        if self._threads is not None:
+            return await self._threads.start(seconds, function, arguments)
         return await self.host.loop.start_thread(seconds, function, arguments)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from shardline.local.sim.hosts import EPOCH_S, HOST, Host
 from shardline.local.sim.loop import VirtualLoop
 from shardline.local.sim.runtime import SimRuntime
+from shardline.local.sim.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -43,6 +44,7 @@ class Simulation:
         self.seed = seed
         self.until_s = until_s
         self.loop = VirtualLoop(seed, shuffle=shuffle)  # type: ignore[abstract]  # Sockets, signals: not in here.
+        self.threads = Threads(self.loop)
         self.random = Random(f"world/{seed}")
         self.hosts: dict[str, Host] = {}
         self.main_host = self.host("main")
@@ -103,6 +105,7 @@ class Simulation:
     def close(self) -> None:
         """End what still runs; nothing of it acts on the world any more."""
         self.loop.close()
+        self.threads.close()
 
     def __enter__(self) -> Self:
         return self

@@ -53,6 +53,8 @@ class ShardTruth:
     index_of: dict[Position, int] = field(default_factory=dict[Position, int])
     delivered: bytearray = field(default_factory=bytearray)
     done: bytearray = field(default_factory=bytearray)
+    under: list[int] = field(default_factory=list[int])
+    """The serial number of the tenure in which each record was last processed; 0 for none."""
     by_key: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     key_at: dict[str, int] = field(default_factory=dict[str, int])
     whole: int = 0
@@ -65,6 +67,7 @@ class ShardTruth:
         self.positions.append(position)
         self.delivered.append(0)
         self.done.append(0)
+        self.under.append(0)
         self.by_key.setdefault(user.key, []).append(index)
 
     def first_not_done(self) -> int:
@@ -108,6 +111,8 @@ class Lease:
     counter: int = 0
     checkpoint: Position = SHARD_END
     changed_s: float = 0.0
+    sent_s: float = 0.0
+    """When the owner's last applied write was sent: what the lease may be counted from."""
     ended: bool = False
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     moves: int = 0
@@ -146,10 +151,10 @@ class Lease:
 
 @dataclass(slots=True)
 class Tenure:
-    """One worker's hold on a lease under one fencing token: where it began, and how far it has processed."""
+    """One worker's hold on a lease under one fencing token: a serial number from 1, and where it began."""
 
+    serial: int
     began: Position | None
-    done: Position | None = None
 
 
 def row_position(item: Mapping[str, object]) -> Position:
