@@ -162,6 +162,7 @@ def _swarm(seed: int, random: Random) -> Knobs:
         dynamodb=dynamodb,
         rates=_rates(random),
         handler=_handler(random),
+        fleet=random.choice((Fleet.AUTO, Fleet.AUTO, Fleet.AUTO, Fleet.KCL2)),
         same_id=random.random() < 0.4,
         restart_s=random.choice((2.0, 20.0, 60.0)),
         iterator_lifetime_s=random.choice((3.0, 15.0, 300.0, 300.0)),
@@ -189,14 +190,20 @@ def _rates(random: Random) -> Rates:
         reshard=_sometimes(random, 0.6, 1.0),
         clock=_sometimes(random, 0.3, 0.5),
         stolen=_sometimes(random, 0.3, 0.5),
+        squeeze=_sometimes(random, 0.2, 0.5),
     )
 
 
 def _handler(random: Random) -> HandlerFaults:
     return HandlerFaults(
         per_batch=random.random() < 0.3,
+        blocking=random.random() < 0.2,
+        lanes=random.choice((1, 1, 1, 4)),
+        park_attempts=random.choice((None, None, None, 2)),
         slow=_sometimes(random, 0.4, 0.1),
+        stubborn=_sometimes(random, 0.2, 0.05),
         fails=_sometimes(random, 0.4, 0.2),
+        poison=_sometimes(random, 0.2, 0.02),
         hangs=_sometimes(random, 0.1, 0.002),
         timeout_s=30.0,
     )

@@ -64,7 +64,7 @@ class Scene:
         """Apply an update of a lease row that a worker sent."""
         sent = self.sim.now if sent_s is None else sent_s
         self.network.sender = Sender(self.hosts[worker], Service.DYNAMODB, "UpdateItem", sent)
-        update = Update(set=values, add={"leaseCounter": 1})
+        update = Update(set=values, add={} if "leaseCounter" in values else {"leaseCounter": 1})
         self.tables.write(UpdateItem("leases", Key("leaseKey", shard_id), update), self.sim.wall_s)
         self.network.sender = None
 
@@ -223,6 +223,62 @@ def test_a_zombie_is_found(stood_still_s: float, broken: set[str]) -> None:
     scene.write("B", leaseOwner="B")
     scene.handle("A", one)
     assert scene.broken == broken
+
+
+def test_a_counter_that_does_not_rise_is_found(scene: Scene) -> None:
+    """P5: a counter never goes back, and a new owner does not get the old one's."""
+    scene.write("A", leaseCounter=0)
+    assert scene.broken == {"P5"}
+    again = Scene()
+    again.write("B", leaseOwner="B", leaseCounter=1)
+    assert again.broken == {"P5"}
+
+
+def test_a_token_that_does_not_rise_is_found(scene: Scene) -> None:
+    """P5: what B delivers under a token that A had already cannot be told apart by a sink."""
+    one, two = scene.put("a", "b")
+    scene.handle("A", one, token=2)
+    scene.write("B", leaseOwner="B")
+    scene.handle("B", two, token=2)
+    assert scene.broken == {"P5"}
+
+
+def test_a_delivery_under_a_lease_that_ran_out_is_found(scene: Scene) -> None:
+    """I11b: validity counts from the sending of the last write that was applied, though nobody has taken the lease."""
+    one, two = scene.put("a", "b")
+    scene.wait(20)
+    scene.write("A", sent_s=15.0)
+    scene.wait(4)
+    scene.handle("A", one)
+    assert scene.broken == set()
+    scene.wait(2)
+    scene.handle("A", two)
+    assert scene.broken == {"I11b"}
+
+
+@pytest.mark.parametrize("why", ["cancelled", "superseded", "a later tenure"])
+def test_a_late_result_is_no_processing(scene: Scene, why: str) -> None:
+    """I3: a checkpoint over a record whose handler was superseded when it returned covers what nobody has done."""
+    (one,) = scene.put("a")
+    scene.oracle.delivered("A", FIRST, one[1], 1, one[0])
+    if why == "superseded":
+        scene.write("B", leaseOwner="B")
+        scene.write("A", leaseOwner="B")
+    elif why == "a later tenure":
+        scene.oracle.delivered("A", FIRST, one[1], 3, one[0])
+    scene.oracle.processed("A", FIRST, one[1], 1, one[0], cancelled=why == "cancelled")
+    assert scene.broken == set()
+    scene.write("B" if why == "superseded" else "A", checkpoint=str(one[1].sequence_number))
+    assert scene.broken == {"I3"}
+
+
+def test_a_record_that_is_parked_in_part_is_found(scene: Scene) -> None:
+    """I1: parking keeps a record's bytes; a parked record counts as done."""
+    one, two = scene.put("a", "b")
+    scene.oracle.parked("A", FIRST, one[1], payload(one[0]))
+    assert scene.broken == set()
+    scene.oracle.parked("A", FIRST, two[1], b"")
+    assert scene.broken == {"I1"}
 
 
 def test_strict_worlds_find_duplicates_and_moves(scene: Scene) -> None:

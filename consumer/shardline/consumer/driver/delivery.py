@@ -204,9 +204,12 @@ class Delivery:
         return None
 
     def _on_thread(self, function: Callable[[T], Exception | None], rest: T) -> Exception | None:
-        """Run on a thread: a cancelled call is abandoned, but its thread runs on until the handler returns."""
-        if not self._open:
-            return None  # Abandoned before it began.
+        """Run on a thread: a cancelled call is abandoned, but its thread runs on until the handler returns.
+
+        Between the hand-over and the thread's first instruction a process may be stopped for as long as it likes.
+        """
+        if not self._open or not self._keeper.is_valid():
+            raise Withdrawn
         self.on_thread = True
         try:
             return function(rest)

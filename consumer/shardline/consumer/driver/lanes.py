@@ -142,9 +142,9 @@ class Lanes:
         return _NotBegun() if failure is None and not done else failure
 
     def _on_thread(self, lane: int, record: Record) -> None:
-        """Run on a thread, which runs on when its call is abandoned; one that has not begun then does nothing."""
-        if self._keeper.lease.over:
-            return
+        """Run on a thread, which runs on when its call is abandoned; one that begins without a lease does nothing."""
+        if not self._keeper.is_valid():
+            raise _NotBegun
         self._threads.add(lane)
         try:
             self._spec.function(record)
@@ -153,4 +153,4 @@ class Lanes:
 
 
 class _NotBegun(Exception):
-    """The lease's validity ran out on the way to the process; the record was not begun."""
+    """The lease's validity ran out on the way to the thread or process; the record was not begun."""
