@@ -33,7 +33,7 @@ def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
         if not lease.valid:
             begun_without.append(lab.now)
         sleep_blocking(0.1)
-        seen.extend(one.data for one in ([given] if kind != "batch" else given))  # type: ignore[attr-defined]  # By kind.
+        seen.extend(one.data for one in ([given] if kind != "batch" else given))  # type: ignore[attr-defined]  # A record or a batch.
 
     def billing(services: Services, runtime: SimRuntime) -> Worker:
         slow = SimRuntime(runtime.host, blocking_s_max=20.0, threads=lab.simulation.threads)
