@@ -72,6 +72,7 @@ class FencedState:
         self._store = store
         self._timeout_s = timeout_s
         self._known = False
+        self._applied = False
         self._over = 0
 
     async def claim(
@@ -84,16 +85,22 @@ class FencedState:
         `UnknownSchema`, and what the store raises; it may be called again after any of these.
         """
         self._over = over_token
-        self._known = False
+        self._known = self._applied = False
 
         def take(item: StateItem | None) -> Update | None:
+            # At least one write of this call applies: even an owner whose token is there already is then noticed.
             update = begin(item)
-            return update or Update() if item is None or item.token != self.token else update
+            return update if self._applied else update or Update()
 
         item = await self.change(take)
         assert item is not None, "a claim makes the item"
         self._over = 0
         return item
+
+    async def look(self) -> StateItem | None:
+        """Read the item anew; raises as `change` does."""
+        self._known = False
+        return await self.change(lambda _: None)
 
     async def change(self, missing: Callable[[StateItem | None], Update | None]) -> StateItem | None:
         """Write what is `missing` until nothing is; return the item as it then stands.
@@ -118,6 +125,7 @@ class FencedState:
         except Exception as error:
             self._known = not isinstance(error, Ambiguous | ProtocolViolation)
             raise
+        self._applied = written.applied
         self._see(written.item)
 
     def _see(self, item: StateItem | None) -> None:

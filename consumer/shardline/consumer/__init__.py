@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shardline.consumer.health import Health, LeaseHealth
     from shardline.consumer.lineage import Start, StartPoint
     from shardline.consumer.parking import FileLot, StreamLot
-    from shardline.consumer.policy import FailurePolicy, Parked, park_record, per_key, stop_worker
+    from shardline.consumer.policy import FailurePolicy, Parked, park_key, park_record, per_key, stop_worker
     from shardline.consumer.processor import Checkpointer, PreparedCheckpoint, ShardLease, ShardProcessor
     from shardline.consumer.retrieval.polling import PollingSettings
     from shardline.consumer.worker import Worker
@@ -47,6 +47,7 @@ _EXPORTS: dict[str, str] = {
     "Worker": "worker",
     "WorkerConfig": "config",
     "open_state": "driver.stating",
+    "park_key": "policy",
     "park_record": "policy",
     "per_key": "policy",
     "stop_worker": "policy",
@@ -76,6 +77,7 @@ __all__ = [
     "Worker",
     "WorkerConfig",
     "open_state",
+    "park_key",
     "park_record",
     "per_key",
     "stop_worker",

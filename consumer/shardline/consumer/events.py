@@ -22,6 +22,10 @@ __all__ = [
     "FleetVersionChanged",
     "HandlerFailed",
     "HandlerHung",
+    "KeyParked",
+    "KeyReleased",
+    "KeysFull",
+    "KeysLoaded",
     "LeadershipChanged",
     "LeaseAcquired",
     "LeaseLost",
@@ -321,6 +325,53 @@ class RecordParked(Event):
     def measurements(self) -> Iterator[Measurement]:
         """Yield the parked record: a count of ours, the KCL has none."""
         yield Measurement.of(Kcl.RECORDS_PARKED, 1, of_lease(Operation.PROCESS_TASK, self.lease))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyParked(Event):
+    """A partition key was parked with its record: later records of it follow into the lot. `key` is a digest of it."""
+
+    name: ClassVar[str] = "key.parked"
+    level: ClassVar[str] = "error"
+    lease: str
+    position: str
+    key: str
+    keys: int
+    """How many keys of the lease are parked now."""
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the parked key: a count of ours, the KCL has none."""
+        yield Measurement.of(Kcl.KEYS_PARKED, 1, of_lease(Operation.PROCESS_TASK, self.lease))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyReleased(Event):
+    """A parked key was found released: its records go to the handler again. `key` is a digest of it."""
+
+    name: ClassVar[str] = "key.released"
+    lease: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysLoaded(Event):
+    """The lease's owner has loaded its parked keys (some there are), before it delivers anything."""
+
+    name: ClassVar[str] = "key.loaded"
+    level: ClassVar[str] = "warning"
+    lease: str
+    keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysFull(Event):
+    """A record failed for the last time, and as many keys of its lease are parked as may be: the shard waits."""
+
+    name: ClassVar[str] = "key.full"
+    level: ClassVar[str] = "error"
+    lease: str
+    position: str
+    keys: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

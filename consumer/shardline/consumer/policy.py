@@ -15,7 +15,17 @@ from shardline.common.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FailurePolicy", "Parked", "ParkingLot", "PerKey", "Then", "park_record", "per_key", "stop_worker"]
+__all__ = [
+    "FailurePolicy",
+    "Parked",
+    "ParkingLot",
+    "PerKey",
+    "Then",
+    "park_key",
+    "park_record",
+    "per_key",
+    "stop_worker",
+]
 
 ParkingLot: TypeAlias = "Callable[[Parked], Any]"
 """Takes a parked record and keeps it: asynchronous, or blocking (then it runs on a thread). It must raise if it cannot;
@@ -29,6 +39,7 @@ class Then(StrEnum):
 
     HOLD = "hold"
     PARK = "park"
+    PARK_KEY = "park key"
     STOP = "stop"
 
 
@@ -54,8 +65,8 @@ class Parked:
 class FailurePolicy:
     """When a handler's failure counts as final (`attempts` or `age_s`, whichever comes first), and what comes then.
 
-    Build it with `park_record` or `stop_worker`; without one a record is tried for ever. Raises `InvalidInput` for
-    limits out of range, or parking without a lot.
+    Build it with `park_record`, `park_key` or `stop_worker`; without one a record is tried for ever. Raises
+    `InvalidInput` for limits out of range, or parking without a lot.
     """
 
     attempts: int | None = None
@@ -70,7 +81,7 @@ class FailurePolicy:
             raise InvalidInput("age_s", "a finite number of seconds above 0", str(self.age_s))
         if self.then is not Then.HOLD and self.attempts is None and self.age_s is None:
             raise InvalidInput("attempts or age_s", "given: when a failure is final")
-        if (self.then is Then.PARK) != (self.lot is not None):
+        if (self.then in (Then.PARK, Then.PARK_KEY)) != (self.lot is not None):
             raise InvalidInput("lot", "given where records are parked, and only there")
 
     def gives_up(self, attempts: int, failing_s: float) -> bool:
@@ -87,6 +98,17 @@ def park_record(lot: ParkingLot, *, attempts: int | None = None, age_s: float | 
     A batch that keeps failing is halved until the record is found. Raises `InvalidInput` without any limit.
     """
     return FailurePolicy(attempts=attempts, age_s=age_s, then=Then.PARK, lot=lot)
+
+
+def park_key(lot: ParkingLot, *, attempts: int | None = None, age_s: float | None = None) -> FailurePolicy:
+    """Return the policy that parks a record after its last attempt and every later one of its partition key behind it.
+
+    A key's records then stand in the lot in order, until `ParkedKeys.replay` has put them through a handler and
+    releases the key. The key stands in the application's state table before a checkpoint may cover the record, so that
+    later owners of the shard, and its children, go on. A record without a key is parked alone. Raises `InvalidInput`
+    without any limit.
+    """
+    return FailurePolicy(attempts=attempts, age_s=age_s, then=Then.PARK_KEY, lot=lot)
 
 
 def stop_worker(*, attempts: int | None = None, age_s: float | None = None) -> FailurePolicy:

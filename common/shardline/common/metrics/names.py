@@ -158,6 +158,7 @@ class Kcl:
     DELETED_STREAMS = _count("DeletedStreams.Count")
     # Ours beside them: what the KCL drops without a count.
     RECORDS_PARKED = _count("RecordsParked")
+    KEYS_PARKED = _count("KeysParked")
     RECORDS_MISPLACED = _count("RecordsMisplaced")
     RECORDS_MALFORMED = _count("RecordsMalformed")
     RECORDS_LOST_TO_RETENTION = _count("RecordsLostToRetention")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.ports.lease_store import Key
 from shardline.common.records import SHARD_END
+from shardline.consumer.driver.key_parking import forget_keys
 from shardline.consumer.events import LeasesCleanedUp
 from shardline.consumer.leases.held import HeldState
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, read_row
@@ -50,7 +51,10 @@ class Cleaner:
         rows = await self._rows(row, children)
         if not may_clean_up(row, rows, await self._rows(row, row.parents)):
             return False
-        return await holding.keeper.delete()
+        deleted = await holding.keeper.delete()
+        if deleted:
+            await forget_keys(self._context, row, children)
+        return deleted
 
     async def _look_up(self, row: LeaseRow) -> tuple[str, ...]:
         """Return the children that ListShards knows; a row that the KCL has finished may not name them."""

@@ -141,6 +141,8 @@ class ShardConsumer:
         self.reader, self.delivery = reader, delivery
         if self._stopping.is_set():
             delivery.stop()
+        if delivery.keys is not None and not await delivery.keys.begin():
+            return None
         if delivery.session is not None and not await delivery.session.begin():
             return None
         self._move(ShardEvent.INITIALIZED)

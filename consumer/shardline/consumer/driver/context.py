@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.kinesis import KinesisApi, Stream
     from shardline.common.ports.lease_store import LeaseStore
     from shardline.common.ports.runtime import Runtime
+    from shardline.common.ports.state_store import StateStore
     from shardline.consumer.config import WorkerConfig
     from shardline.consumer.leases.row import LeaseRow
     from shardline.consumer.leases.times import LeaseTimes
@@ -62,7 +63,10 @@ class StreamPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The worker's collaborators and settings; `table` is the lease table's name, `me` this worker's id."""
+    """The worker's collaborators and settings; `table` is the lease table's name, `me` this worker's id.
+
+    `fan_out` and `state` are open only where a stream or a policy needs them.
+    """
 
     application: str
     me: str
@@ -77,6 +81,7 @@ class Context:
     streams: tuple[StreamPlan, ...]
     give_up: Callable[[HandlerGaveUp], None]
     fan_out: KinesisApi | None = None
+    state: StateStore | None = None
 
     def plan_for(self, row: LeaseRow) -> StreamPlan | None:
         """Return the stream that a lease belongs to, or None for a stream that is not this worker's."""

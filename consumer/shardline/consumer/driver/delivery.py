@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
+from shardline.consumer.driver.key_parking import KeyParking
 from shardline.consumer.driver.lanes import Lanes
 from shardline.consumer.driver.pulling import Withdrawn
 from shardline.consumer.driver.session import Session
 from shardline.consumer.events import BatchProcessed
+from shardline.consumer.policy import Then
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,10 @@ class Delivery:
         self._lease_key = keeper.lease.key
         self._decoder = Decoder(context.config.delivery, plan.stream.name, keeper.lease.row, keeper.lease.token, after)
         self._stopping = asyncio.Event()
-        self._failed = Failures(context, self._lease_key, self._spec.policy, self._stopping)
+        self.keys: KeyParking | None = None
+        if context.state is not None and self._spec.policy.then is Then.PARK_KEY:
+            self.keys = KeyParking(context, context.state, plan.stream.name, keeper, self._stopping)
+        self._failed = Failures(context, self._lease_key, self._spec.policy, self._stopping, self.keys)
         self._lanes: Lanes | None = None
         self._current: Record | None = None
         self._done: Position | None = None
@@ -116,7 +121,7 @@ class Delivery:
     async def _by_key(self, batch: Batch) -> bool:
         if self._stopping.is_set() or not await self._keeper.valid():
             return False
-        lanes = self._lanes = Lanes(self._context, self._spec, self._keeper, self._stopping, self._count)
+        lanes = self._lanes = Lanes(self._context, self._spec, self._keeper, self._stopping, self._count, self.keys)
         finished = await lanes.run(batch)
         self._done = self.done
         if finished:
@@ -131,21 +136,28 @@ class Delivery:
         while len(rest):
             if self._stopping.is_set() or not await self._keeper.valid():
                 return False
+            parked = None if self.keys is None else self.keys.first_of(rest)
+            part = rest if parked is None else rest.before(parked.position)
+            if parked is not None and not len(part):
+                if not await self._follow(parked):
+                    return False
+                rest = self._rest(rest)
+                continue
             before = self._progress
-            error = await self._call(rest)
+            error = await self._call(part)
             if self._keeper.lease.over:
                 return False  # Whatever a superseded handler did or returned, it is not ours to record.
             if isinstance(error, Withdrawn):
                 continue  # Because of a stop; or the program was cancelled at work, and another task may take it.
             if error is None:
-                self._finished(rest)
-            rest = self._rest(rest)
+                self._finished(part)
+            rest, part = self._rest(rest), self._rest(part)
             if error is None:
                 continue
             if self._progress != before:
                 self._failed.reset()
             verdict = await self._failed.add(error, rest.first)
-            if verdict is Verdict.STOP or (verdict is Verdict.PARK and not await self._give_up(rest)):
+            if verdict is Verdict.STOP or (verdict is Verdict.PARK and not await self._give_up(part)):
                 return False
             rest = self._rest(rest)
         self._failed.reset()
@@ -165,11 +177,22 @@ class Delivery:
         record = next(iter(rest))
         if not await self._failed.park(record):
             return False
+        self._left_behind(record)
+        return True
+
+    async def _follow(self, record: Record) -> bool:
+        """Let a record follow its parked key; False when stopped before. Released meanwhile, it is for the handler."""
+        followed = await self._failed.follow(record)
+        if followed:
+            self._left_behind(record)
+        return followed is not False
+
+    def _left_behind(self, record: Record) -> None:
+        """Note that a record stands in the lot: it is done."""
         self._current = record
         if self.session is not None:
             self.session.checkpointer.permit(record.position)
         self._failed.reset()
-        return True
 
     def _finished(self, rest: Batch) -> None:
         """Note what the handler went through: the end of that is done, dropped records included."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from shardline.common.errors import HandlerGaveUp
 from shardline.consumer.events import HandlerFailed, RecordParked
@@ -16,9 +16,13 @@ from shardline.consumer.spec import is_asynchronous
 if TYPE_CHECKING:
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context
+    from shardline.consumer.driver.key_parking import KeyParking
     from shardline.consumer.handler import Record
 
-__all__ = ["Failures", "Verdict"]
+__all__ = ["KEY_PARKED", "Failures", "Verdict"]
+
+KEY_PARKED: Final = "KeyParked"
+"""The reason of a record that went into the lot because its key is parked."""
 
 
 class Verdict(Enum):
@@ -32,8 +36,16 @@ class Verdict(Enum):
 class Failures:
     """The failures of one place in a shard (a record, or a batch): how often, since when, and what comes next."""
 
-    def __init__(self, context: Context, lease: str, policy: FailurePolicy, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        context: Context,
+        lease: str,
+        policy: FailurePolicy,
+        stopping: asyncio.Event,
+        keys: KeyParking | None = None,
+    ) -> None:
         self.attempts = 0
+        self._keys = keys
         self._context = context
         self._lease = lease
         self._policy = policy
@@ -54,6 +66,8 @@ class Failures:
             self._since = now
         self._reason = reason_of(error)
         final = self._policy.gives_up(self.attempts, now - self._since)
+        if final and self._keys is not None:
+            final = await self._keys.room(position)
         delay = 0.0 if final else context.config.delivery.retry.delay_s(self.attempts, context.runtime.random)
         context.events.emit(
             HandlerFailed(
@@ -73,7 +87,28 @@ class Failures:
         return Verdict.AGAIN
 
     async def park(self, record: Record) -> bool:
-        """Park a record, trying until the lot has it; False when a stop came first, and then it is not parked."""
+        """Park a record, its key first where the policy says so; False when a stop came before both stand."""
+        if self._keys is not None and not await self._keys.park(record, self._reason, self.attempts):
+            return False
+        return await self._to_lot(record, self._reason, self.attempts)
+
+    async def follow(self, record: Record) -> bool | None:
+        """Let a record of a parked key follow it into the lot; False when a stop came first, None if it was released.
+
+        The key's first record may come again, when its first owner died between state and lot: then it keeps its
+        reason.
+        """
+        keys = self._keys
+        assert keys is not None, "only a policy that parks keys has any"
+        key = await keys.follow(record)
+        if key is None:
+            return False if keys.holds(record.partition_key) else None
+        if key.first == (record.shard_id, record.position):
+            return await self._to_lot(record, key.reason, key.attempts)
+        return await self._to_lot(record, KEY_PARKED, 0)
+
+    async def _to_lot(self, record: Record, reason: str, tries: int) -> bool:
+        """Put a record into the lot, trying until it has it; False when a stop came first."""
         lot = self._policy.lot
         assert lot is not None, "only a policy with a lot parks"
         context, attempts = self._context, 0
@@ -87,8 +122,8 @@ class Failures:
             data=record.data,
             headers=record.headers,
             arrival_time_s=record.arrival_time_s,
-            reason=self._reason,
-            attempts=self.attempts,
+            reason=reason,
+            attempts=tries,
             parked_at_s=context.runtime.wall(),
         )
         while not self._stopping.is_set():
@@ -102,11 +137,8 @@ class Failures:
                 context.report("record.park", error, self._lease)
                 await self._pause(context.config.delivery.retry.delay_s(attempts, context.runtime.random))
                 continue
-            context.events.emit(
-                RecordParked(
-                    lease=self._lease, position=str(record.position), attempts=self.attempts, error=self._reason
-                )
-            )
+            position = str(record.position)
+            context.events.emit(RecordParked(lease=self._lease, position=position, attempts=tries, error=reason))
             return True
         return False
 

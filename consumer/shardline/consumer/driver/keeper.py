@@ -108,6 +108,10 @@ class Keeper:
         """Wait until the lease is lost or given back."""
         await self._until(lambda: self.lease.over)
 
+    async def renewed_after(self, moment: float) -> None:
+        """Wait until a write that was sent after `moment` (monotonic) is known to be applied, or the lease is over."""
+        await self._until(lambda: self.lease.over or self.lease.valid_since > moment)
+
     async def hand_off_asked(self) -> None:
         """Wait until a hand-off is noticed, or the lease is over."""
         await self._until(lambda: self.lease.over or self.lease.handoff_to is not None)

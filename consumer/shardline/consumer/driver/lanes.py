@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.keeper import Keeper
+    from shardline.consumer.driver.key_parking import KeyParking
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.spec import HandlerSpec
@@ -31,13 +32,20 @@ class Lanes:
     """One batch on its way through the lanes; `done` is the position below which nothing is open."""
 
     def __init__(
-        self, context: Context, spec: HandlerSpec, keeper: Keeper, stopping: asyncio.Event, counted: Callable[[], None]
+        self,
+        context: Context,
+        spec: HandlerSpec,
+        keeper: Keeper,
+        stopping: asyncio.Event,
+        counted: Callable[[], None],
+        keys: KeyParking | None = None,
     ) -> None:
         self._context = context
         self._spec = spec
         self._keeper = keeper
         self._stopping = stopping
         self._counted = counted
+        self._keys = keys
         self._tracker = GapTracker()
         self._begun: Position | None = None
         self._busy: dict[int, float] = {}
@@ -79,7 +87,7 @@ class Lanes:
         return len(self._tracker) == 0 and not self._keeper.lease.over
 
     async def _run(self, lane: int, records: list[Record]) -> None:
-        failures = Failures(self._context, self._keeper.lease.key, self._spec.policy, self._stopping)
+        failures = Failures(self._context, self._keeper.lease.key, self._spec.policy, self._stopping, self._keys)
         for record in records:
             if not await self._one(lane, record, failures):
                 return
@@ -90,6 +98,12 @@ class Lanes:
         """Deliver one record until it is done or parked; False when it is neither."""
         failures.reset()
         while self._may_go_on(record.position, failures.attempts) and await self._keeper.valid():
+            if self._keys is not None and self._keys.holds(record.partition_key):
+                self._begin(record)
+                followed = await failures.follow(record)
+                if followed is None:
+                    continue
+                return followed
             error = await self._call(lane, record)
             if self._keeper.lease.over:
                 return False
@@ -112,9 +126,12 @@ class Lanes:
             return True
         return attempts == 0 and self._begun is not None and position <= self._begun
 
-    async def _call(self, lane: int, record: Record) -> Exception | None:
+    def _begin(self, record: Record) -> None:
         if self._begun is None or record.position > self._begun:
             self._begun = record.position
+
+    async def _call(self, lane: int, record: Record) -> Exception | None:
+        self._begin(record)
         if self._spec.pool is None:
             self._busy[lane] = self._context.runtime.monotonic()
         try:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from shardline.common.ports.kinesis import Stream
 from shardline.consumer.driver.context import Context, StreamPlan, attempt
 from shardline.consumer.driver.registration import choose_retrieval
+from shardline.consumer.driver.stating import make_state_table
 from shardline.consumer.leases.writes import LeaseWrites
+from shardline.consumer.policy import Then
 
 if TYPE_CHECKING:
     import asyncio
@@ -61,6 +63,9 @@ async def open_context(
         streams=plans,
         give_up=give_up,
     )
+    if any(plan.handler.policy.then is Then.PARK_KEY for plan in plans):
+        state = await make_state_table(context, context.store, application, config.table)
+        context = replace(context, state=state)
     if len(plans) > 1:
         context = replace(context, streams=tuple([await _with_prefix(context, plan) for plan in plans]))
     return await _with_consumers(context, connection, stack)
