@@ -61,6 +61,16 @@ def test_cbor_body_holds_the_bytes_themselves(entries: list[PutEntry]) -> None:
     assert body == {"StreamARN": "a", "Records": [plain(e, e.data) for e in entries]}
 
 
+@pytest.mark.parametrize("length", [0, 23, 24, 255, 256, 65_535, 65_536])
+@pytest.mark.parametrize("count", [1, 24, 256])
+def test_cbor_written_by_hand_is_the_librarys_byte_for_byte(length: int, count: int) -> None:
+    """Heads of every width are those of cbor2: blobs, texts, and the list itself."""
+    entries = [PutEntry(bytes(length if not number else 1), "k" * 24, str(number)) for number in range(count)]
+    stream = {"StreamName": "s" * 24}
+    expected = cbor2.dumps({**stream, "Records": [plain(entry, entry.data) for entry in entries]})
+    assert encode_put_records("cbor", stream, entries) == expected
+
+
 @given(st.lists(st.tuples(st.binary(max_size=40), st.none() | KEYS, st.floats(0, 4e9)), max_size=6), st.booleans())
 def test_get_records_answers_come_back_whole(rows: list[tuple[bytes, str | None, float]], ascii_only: bool) -> None:
     """Records survive both encodings: data, key (hostile ones too) and time; the other fields are kept."""

@@ -66,9 +66,11 @@ def encode(encoding: Encoding, fields: Mapping[str, Any]) -> bytes:
 
 
 def encode_put_records(encoding: Encoding, stream: Mapping[str, str], entries: Sequence[PutEntry]) -> bytes:
-    """Return the body of PutRecords for `stream` (StreamName or StreamARN)."""
-    if encoding == "cbor":
-        return _cbor_dumps({**stream, "Records": [_cbor_entry(*entry) for entry in entries]})
+    """Return the body of PutRecords for `stream` (StreamName or StreamARN): pieces, joined once."""
+    return b"".join((_cbor_put_records if encoding == "cbor" else _json_put_records)(stream, entries))
+
+
+def _json_put_records(stream: Mapping[str, str], entries: Sequence[PutEntry]) -> list[bytes]:
     text = encode_basestring_ascii
     pieces: list[bytes] = [json.dumps(dict(stream), separators=(",", ":"))[:-1].encode(), b',"Records":[']
     separator = b'{"Data":"'
@@ -81,16 +83,47 @@ def encode_put_records(encoding: Encoding, stream: Mapping[str, str], entries: S
         pieces += (separator, _base64.b64encode(data), tail.encode())
         separator = b'},{"Data":"'
     pieces.append(b"}]}")
-    return b"".join(pieces)
+    return pieces
 
 
-def _cbor_entry(data: bytes, partition_key: str | None, explicit_hash_key: str | None) -> dict[str, Any]:
-    entry: dict[str, Any] = {"Data": data}
-    if partition_key is not None:
-        entry["PartitionKey"] = partition_key
-    if explicit_hash_key is not None:
-        entry["ExplicitHashKey"] = explicit_hash_key
-    return entry
+def _cbor_put_records(stream: Mapping[str, str], entries: Sequence[PutEntry]) -> list[bytes]:
+    """Return the pieces of the body; by hand, because the library's writer copies each blob several times."""
+    pieces: list[bytes] = [_cbor_head(_CBOR_MAP, len(stream) + 1)]
+    for name, value in stream.items():
+        pieces += (_cbor_text(name), _cbor_text(value))
+    pieces += (_cbor_text("Records"), _cbor_head(_CBOR_ARRAY, len(entries)))
+    for data, partition_key, explicit_hash_key in entries:
+        fields, tail = 1, b""
+        if partition_key is not None:
+            fields, tail = 2, _CBOR_PARTITION_KEY + _cbor_text(partition_key)
+        if explicit_hash_key is not None:
+            fields, tail = fields + 1, tail + _CBOR_EXPLICIT_HASH_KEY + _cbor_text(explicit_hash_key)
+        pieces += (_CBOR_ENTRIES[fields] + _cbor_head(_CBOR_BYTES, len(data)), data, tail)
+    return pieces
+
+
+_CBOR_BYTES, _CBOR_TEXT, _CBOR_ARRAY, _CBOR_MAP = 0x40, 0x60, 0x80, 0xA0
+"""CBOR's major types (RFC 8949, section 3.1), as they stand in the first byte of an item."""
+_CBOR_SHORT = 24
+"""Lengths below it stand in that byte; from it on it says in 1, 2, 4 or 8 bytes behind it."""
+
+
+def _cbor_head(major: int, length: int) -> bytes:
+    """Return the first bytes of an item, its length in the shortest form."""
+    if length < _CBOR_SHORT:
+        return bytes((major | length,))
+    size = next(size for size in (1, 2, 4, 8) if length < 1 << 8 * size)
+    return bytes((major | _CBOR_SHORT - 1 + size.bit_length(),)) + length.to_bytes(size, "big")
+
+
+def _cbor_text(text: str) -> bytes:
+    content = text.encode()
+    return _cbor_head(_CBOR_TEXT, len(content)) + content
+
+
+_CBOR_ENTRIES = [_cbor_head(_CBOR_MAP, fields) + _cbor_text("Data") for fields in range(4)]
+_CBOR_PARTITION_KEY = _cbor_text("PartitionKey")
+_CBOR_EXPLICIT_HASH_KEY = _cbor_text("ExplicitHashKey")
 
 
 def decode(content_type: str, body: bytes) -> dict[str, Any]:
