@@ -11,69 +11,21 @@ import pytest
 from shardline.common.ports.kinesis import Distribution, PutEntry, Stream
 from shardline.common.ports.lease_store import Key, Update, UpdateItem
 from shardline.common.ports.state_store import StateItem
-from shardline.common.state_items import STATE_KEY, read_item
+from shardline.common.state_items import STATE_KEY
 from shardline.consumer import parked_keys
 from shardline.consumer.events import KeyParked, KeyReleased, KeysFull, KeysLoaded
 from shardline.consumer.parked_keys import keys_of, state_key
-from shardline.consumer.policy import Parked, park_key, per_key
+from shardline.consumer.policy import park_key, per_key
 from shardline.consumer.processor import Checkpointer, ShardProcessor
 from shardline.local.sim.simulation import Simulation, run
 
-from tests.consumer.world import QUICK, World
+from tests.consumer.town import FIRST, TABLE, Town
+from tests.consumer.world import QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shardline.consumer.handler import Batch, Record
-    from shardline.consumer.parked_keys import ParkedKey
-
-FIRST = "shardId-000000000000"
-TABLE = "app-shardline"
-
-
-class Town(World):
-    """A world whose record 25 of key k8 fails for ever, and the lot of its workers."""
-
-    def open_lot(self) -> list[Parked]:
-        """Return an empty lot."""
-        self.lot: list[Parked] = []
-        self.poison = True
-        return self.lot
-
-    def handle(self, record: Record) -> None:
-        """Handle a record unless it is the poison."""
-        if self.poison and record.data == b"25":
-            raise ValueError("poison")
-        self.saw(record)
-
-    async def one(self, record: Record) -> None:
-        """Handle a record, asynchronously."""
-        await asyncio.sleep(0.001)
-        self.handle(record)
-
-    async def many(self, batch: Batch) -> None:
-        """Handle a batch that nothing is seen of when one fails."""
-        if self.poison and any(record.data == b"25" for record in batch):
-            raise ValueError("poison")
-        for record in batch:
-            self.saw(record)
-
-    def parked(self, lease: str = FIRST) -> dict[str, ParkedKey]:
-        """Return the keys that stand in the table for a lease."""
-        item = self.services.tables.get(TABLE, Key(STATE_KEY, state_key(lease).text), self.wall(), consistent=True)
-        if item is None:
-            return {}
-        read = read_item(item)
-        assert isinstance(read, StateItem)
-        return keys_of(read)
-
-    def of_poison(self) -> list[int]:
-        """Return what of k8 belongs into the lot: 25 and what was put after it."""
-        return [number for number in self.acknowledged if number % 17 == 8 and number >= 25]
-
-    def parked_numbers(self) -> list[int]:
-        """Return what is in the lot, each once, in its order there."""
-        return list(dict.fromkeys(int(parked.data) for parked in self.lot))
 
 
 class Quiet(ShardProcessor):

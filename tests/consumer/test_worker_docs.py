@@ -7,11 +7,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from shardline.common import connection
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.consumer.parking import FileLot
-from shardline.consumer.policy import park_record
+from shardline.consumer.policy import park_key, park_record
 from shardline.local.sim.simulation import Simulation, run
 
+from tests.consumer.town import Town
 from tests.consumer.world import World
 from tools.rings import ROOT
 
@@ -83,3 +85,25 @@ def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
 
 def void(_: object) -> None:
     """Drop a value."""
+
+
+def test_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It lists the parked key, puts its records through a handler in order, and says what became of them."""
+    monkeypatch.chdir(tmp_path)
+    names = example(next(n for n, text in enumerate(EXAMPLES) if "open_parked_keys" in text))
+
+    async def main(sim: Simulation) -> None:
+        town = Town(sim, shards=1)
+        await town.create()
+        town.open_lot()
+        town.start("w0", town.one, application="billing", on_failure=park_key(FileLot("parked.jsonl"), attempts=2))
+        await town.load(5)
+        await asyncio.sleep(20)
+        town.poison = False
+        monkeypatch.setattr(connection, "Connection", lambda: town.services)
+        await names["mend"](town.one)
+        await town.stop()
+        assert town.lost == []
+
+    run(main, until=300)
+    assert "released=True" in capsys.readouterr().out

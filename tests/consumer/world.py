@@ -126,7 +126,7 @@ class World:
         settings.setdefault("start", "TRIM_HORIZON")
         settings.setdefault("streams", self.stream)
         worker = Worker(
-            "app",
+            settings.pop("application", "app"),
             connection=self.services,
             config=config,
             runtime=SimRuntime(host),

@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.health import Health, LeaseHealth
     from shardline.consumer.lineage import Start, StartPoint
+    from shardline.consumer.parked_keys import ParkedKey
     from shardline.consumer.parking import FileLot, StreamLot
-    from shardline.consumer.policy import FailurePolicy, Parked, park_key, park_record, per_key, stop_worker
+    from shardline.consumer.policy import (
+        FailurePolicy,
+        Parked,
+        ReadableLot,
+        park_key,
+        park_record,
+        per_key,
+        stop_worker,
+    )
     from shardline.consumer.processor import Checkpointer, PreparedCheckpoint, ShardLease, ShardProcessor
+    from shardline.consumer.replaying import ParkedKeys, Replayed, open_parked_keys
     from shardline.consumer.retrieval.polling import PollingSettings
     from shardline.consumer.worker import Worker
 
@@ -34,9 +44,13 @@ _EXPORTS: dict[str, str] = {
     "LeaseConfig": "config",
     "LeaseHealth": "health",
     "Parked": "policy",
+    "ParkedKey": "parked_keys",
+    "ParkedKeys": "replaying",
     "PollingSettings": "retrieval.polling",
     "PreparedCheckpoint": "processor",
+    "ReadableLot": "policy",
     "Record": "handler",
+    "Replayed": "replaying",
     "ShardLease": "processor",
     "ShardProcessor": "processor",
     "Retrieval": "config",
@@ -46,6 +60,7 @@ _EXPORTS: dict[str, str] = {
     "TableConfig": "config",
     "Worker": "worker",
     "WorkerConfig": "config",
+    "open_parked_keys": "replaying",
     "open_state": "driver.stating",
     "park_key": "policy",
     "park_record": "policy",
@@ -64,9 +79,13 @@ __all__ = [
     "LeaseConfig",
     "LeaseHealth",
     "Parked",
+    "ParkedKey",
+    "ParkedKeys",
     "PollingSettings",
     "PreparedCheckpoint",
+    "ReadableLot",
     "Record",
+    "Replayed",
     "Retrieval",
     "ShardLease",
     "ShardProcessor",
@@ -76,6 +95,7 @@ __all__ = [
     "TableConfig",
     "Worker",
     "WorkerConfig",
+    "open_parked_keys",
     "open_state",
     "park_key",
     "park_record",

@@ -8,18 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from shardline.common.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
 __all__ = [
     "FailurePolicy",
     "Parked",
     "ParkingLot",
     "PerKey",
+    "ReadableLot",
     "Then",
     "park_key",
     "park_record",
@@ -32,6 +33,14 @@ ParkingLot: TypeAlias = "Callable[[Parked], Any]"
 then it is asked again, and the shard waits."""
 
 _LANES_MAX = 10_000
+
+
+class ReadableLot(Protocol):
+    """A parking lot whose records can be replayed: `ParkedKeys.replay` reads it, possibly several times."""
+
+    def records(self, stream: str, partition_key: str) -> AsyncIterator[Parked]:
+        """Yield the parked records of a stream's key, in any order, some perhaps twice; nothing is removed."""
+        ...
 
 
 class Then(StrEnum):
