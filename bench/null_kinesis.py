@@ -85,6 +85,7 @@ def null_kinesis() -> Iterator[Null]:
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=_serve, args=(str(crt), str(pem), theirs), daemon=True)
         process.start()
+        theirs.close()  # So that a process that dies before it serves is noticed.
         try:
             yield Null(f"https://127.0.0.1:{ours.recv()}", str(crt))
         finally:

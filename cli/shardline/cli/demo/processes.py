@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 from shardline.cli.demo.inbox import Lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Child"]
 
@@ -28,9 +28,15 @@ _STDERR_LINES_MAX = 40
 
 
 class Child:
-    """One child process, running a module of shardline's."""
+    """One child process, running a module of ours, or a whole command that speaks as those do."""
 
-    def __init__(self, name: str, module: str, settings: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str | Sequence[str],
+        settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+    ) -> None:
         self.name = name
         self.killed = False
         self.ready = False
@@ -39,7 +45,7 @@ class Child:
         self._errors = Lines()
         self._error_tail: deque[str] = deque(maxlen=_STDERR_LINES_MAX)
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no shell.
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module] if isinstance(module, str) else list(module),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
