@@ -76,6 +76,14 @@ layer: $(VENV)/.check  ## A zip for a Lambda layer: its size, modules and import
 bench: $(VENV)/.bench  ## CPU per user record, beside the peers: ARGS="--only encode/100 --repetitions 9".
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: bench-java
+bench-java: $(VENV)/.bench  ## CPU beside the KPL's and KCL's jars (needs JDK, Maven): ARGS="--only consume --rounds 4".
+	$(BIN)/python -m bench.beside_java $(ARGS)
+
+.PHONY: interop
+interop: $(VENV)/.check  ## One fleet of the KCL's jar and our worker (needs JDK, Maven): ARGS="--kcl 3.5.1 --failover 5".
+	$(BIN)/python -m tools.interop $(ARGS)
+
 .PHONY: conformance
 conformance: $(VENV)/.check  ## Our Kinesis and tables, moto and kinesis-local by one script: ARGS="--only split".
 	$(BIN)/python -m tools.conformance $(ARGS)

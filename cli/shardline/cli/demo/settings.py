@@ -87,6 +87,7 @@ class ProcessSettings:
     seed: int
     local: bool
     retrieval: str
+    failover_s: float = FAILOVER_S
 
     def as_fields(self) -> dict[str, Any]:
         """Return the settings by name."""

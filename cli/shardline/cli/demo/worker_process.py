@@ -14,7 +14,7 @@ from shardline.cli.demo.clickstream import PageViews, parse_event
 from shardline.cli.demo.messages import Delivered, Done, Note, Ready, ShardEnded, ShardStarted, ShardStopped
 from shardline.cli.demo.place import connection_of
 from shardline.cli.demo.report import DeliveredRecord
-from shardline.cli.demo.settings import CALL_TIMEOUT_S, FAILOVER_S, PARENT_POLL_S, ProcessSettings
+from shardline.cli.demo.settings import CALL_TIMEOUT_S, PARENT_POLL_S, ProcessSettings
 from shardline.consumer import LeaseConfig, Retrieval, TableConfig, Worker, WorkerConfig
 from shardline.consumer import events as of
 
@@ -94,7 +94,9 @@ async def _work() -> None:
             worker_id=settings.name,
             retrieval=Retrieval(settings.retrieval),
             table=TableConfig(deletion_protection=False, point_in_time_recovery=False),
-            leases=LeaseConfig(failover_s=FAILOVER_S, call_timeout_s=CALL_TIMEOUT_S, parent_poll_s=PARENT_POLL_S),
+            leases=LeaseConfig(
+                failover_s=settings.failover_s, call_timeout_s=CALL_TIMEOUT_S, parent_poll_s=PARENT_POLL_S
+            ),
         ),
         listeners=[_Watch(parent)],
     )
