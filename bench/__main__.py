@@ -3,8 +3,8 @@
     python -m bench [--only TEXT ...] [--repetitions N] [--list]
 
 Prints a table for people, and writes out/bench.json: `rows` (work, bytes, who, wire, tls, us_per_user_record: the
-median of the repetitions, `us_min` and `us_max`), `figures` (what, who, value, unit) and the machine
-they are from.
+median of the repetitions, `us_min` and `us_max`, and `goals`: peer, at_most, ratio of the medians, met), `figures`
+(what, who, value, unit), the commit and the machine they are from. Exit status 1 says that a goal was missed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.harness import Case, Figure
+    from bench.harness import Case, Figure, Goal
 
 ROOT = Path(__file__).resolve().parent.parent
 # Each piece of work is compared with the first of these that does it.
@@ -55,6 +55,7 @@ def rows_of(group: list[Case], repetitions: int) -> list[dict[str, object]]:
     for _ in range(repetitions):
         for case in group:
             values[case.name].append(measured_apart(case.name) * 1e6)
+    medians = {case.who: statistics.median(values[case.name]) for case in group}
     return [
         {
             "work": case.work,
@@ -62,12 +63,21 @@ def rows_of(group: list[Case], repetitions: int) -> list[dict[str, object]]:
             "who": case.who,
             "wire": case.wire,
             "tls": case.tls,
-            "us_per_user_record": round(statistics.median(values[case.name]), 4),
+            "us_per_user_record": round(medians[case.who], 4),
             "us_min": round(min(values[case.name]), 4),
             "us_max": round(max(values[case.name]), 4),
+            "goals": [
+                judged(goal, medians[case.who], medians[goal.peer]) for goal in case.goals if goal.peer in medians
+            ],
         }
         for case in group
     ]
+
+
+def judged(goal: Goal, ours: float, peers: float) -> dict[str, object]:
+    """Return a goal with what was reached."""
+    ratio = ours / peers
+    return {"peer": goal.peer, "at_most": goal.at_most, "ratio": round(ratio, 4), "met": ratio <= goal.at_most}
 
 
 def show(rows: list[dict[str, object]]) -> None:
@@ -79,6 +89,16 @@ def show(rows: list[dict[str, object]]) -> None:
         us = float(str(row["us_per_user_record"]))
         ratio = f"{micros[peer] / us:6.2f} x {peer}" if peer and us else ""
         print(f"{row['work']:8} {row['bytes']:>6} B  {row['who']:24} {wire:9} {us:9.3f} us  {ratio}", flush=True)
+        for goal in goals_of(row):
+            verdict = "met" if goal["met"] else "MISSED"
+            print(f"{'':18} {goal['ratio']:.3f} of {goal['peer']}, at most {goal['at_most']}: {verdict}", flush=True)
+
+
+def goals_of(row: dict[str, object]) -> list[dict[str, object]]:
+    """Return a row's goals, each with what was reached."""
+    found = row["goals"]
+    assert isinstance(found, list)
+    return found
 
 
 def measured_figures(chosen: list[Figure]) -> list[dict[str, object]]:
@@ -93,7 +113,11 @@ def measured_figures(chosen: list[Figure]) -> list[dict[str, object]]:
 
 def machine() -> dict[str, object]:
     """Return what the figures depend on."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return {
+        "commit": git.stdout.strip() or None,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
@@ -131,7 +155,10 @@ def main() -> int:
     found = measured_figures(chosen_figures)
     report = {"rows": rows, "figures": found, "repetitions": options.repetitions, **machine()}
     (ROOT / "out" / "bench.json").write_text(json.dumps(report) + "\n")
-    return 0
+    missed = sum(not goal["met"] for row in rows for goal in goals_of(row))
+    if missed:
+        print(f"{missed} of the goals MISSED")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

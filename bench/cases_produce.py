@@ -3,6 +3,7 @@
 
 Ours runs as a user would run it: results shared, retries, limiter, shard check and metrics on; only the rate is lifted
 (`rate_share`), for the endpoint has no limit. "record" keeps a result per record, "blocking" puts from a plain thread.
+Counted is the CPU (user and system) of the client's process, all its threads.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench.harness import AGGREGATE_BYTES_MAX, Case, cpu_seconds, user_records
+from bench.harness import AGGREGATE_BYTES_MAX, Case, Goal, cpu_seconds, user_records
 from bench.null_kinesis import STREAM, null_kinesis
 
 if TYPE_CHECKING:
@@ -166,17 +167,28 @@ def agg_put_records(size: int) -> float:
         return cpu_seconds(lambda: put(records)) / len(records)
 
 
+PUT_RECORDS, AGG = "boto3 put_records", "aws-kinesis-agg + boto3"
+GOALS = {
+    (100, "json"): (Goal(PUT_RECORDS, 0.12), Goal(AGG, 0.27)),
+    (100, "cbor"): (Goal(PUT_RECORDS, 0.10), Goal(AGG, 0.22)),
+    (1024, "json"): (Goal(PUT_RECORDS, 0.45), Goal(AGG, 0.45)),
+    (1024, "cbor"): (Goal(PUT_RECORDS, 0.35), Goal(AGG, 0.35)),
+}
+
+
 def _cases() -> list[Case]:
     found: list[Case] = []
     for size in SIZES:
         peer = partial(Case, work="produce", bytes=size, wire="json", tls=True)
-        found.append(peer(who="boto3 put_records", measure=partial(boto3_put_records, size)))
-        found.append(peer(who="aws-kinesis-agg", measure=partial(agg_put_records, size)))
+        found.append(peer(who=PUT_RECORDS, measure=partial(boto3_put_records, size)))
+        found.append(peer(who=AGG, measure=partial(agg_put_records, size)))
         for wire in ("json", "cbor"):
             case = partial(Case, work="produce", bytes=size, wire=wire, tls=True)
-            found.append(case(who="shardline", measure=partial(ours, size, wire, "shared")))
-            found.append(case(who="shardline, record", measure=partial(ours, size, wire, "record")))
-            found.append(case(who="shardline, blocking", measure=partial(blocking, size, wire)))
+            awaited = f"shardline {wire}"
+            twice = (Goal(awaited, 2.0),)
+            found.append(case(who=awaited, measure=partial(ours, size, wire, "shared"), goals=GOALS[size, wire]))
+            found.append(case(who=f"{awaited}, record", measure=partial(ours, size, wire, "record")))
+            found.append(case(who=f"{awaited}, blocking", measure=partial(blocking, size, wire), goals=twice))
     return found
 
 

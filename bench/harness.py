@@ -25,6 +25,14 @@ KEYS = 1_000
 AGGREGATE_BYTES_MAX = 51_200
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a case may cost at most, as a share of what `peer` costs at the same work in the same run."""
+
+    peer: str
+    at_most: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One implementation of one piece of work; `measure` returns CPU seconds per user record."""
@@ -35,6 +43,7 @@ class Case:
     measure: Callable[[], float]
     wire: str | None = None  # "json" or "cbor" where the work goes over HTTP.
     tls: bool = False
+    goals: tuple[Goal, ...] = ()
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """A null service for benches: an HTTP server in a process of its own that answers from memory and keeps nothing.
 
 It counts the entries of a PutRecords request and answers that many outcomes, in the encoding it was asked in;
-GetRecords and UpdateItem are answered with what the bench gave it at start.
+other operations are answered with what the bench gave it at start, by shard where a request names one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import cbor2
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from multiprocessing.connection import Connection
+    from typing import TypeAlias
+
+    Answers: TypeAlias = "Mapping[tuple[str, str], bytes | dict[bytes, bytes]]"
 
 CBOR = "application/x-amz-cbor-1.1"
 JSON = "application/x-amz-json-1.1"
@@ -28,7 +31,7 @@ _TARGET = re.compile(rb"x-amz-target: *[^\r]*\.(\w+)", re.IGNORECASE)
 class _Null(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, answers: Mapping[tuple[str, str], bytes]) -> None:
+    def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
@@ -61,7 +64,10 @@ class _Null(asyncio.Protocol):
         if operation == "PutRecords":
             count = body.count(b"dData" if content_type == CBOR else b'"Data"')
             return content_type, outcomes(content_type, count)
-        return content_type, self._answers.get((operation, content_type), b"{}")
+        found = self._answers.get((operation, content_type), b"{}")
+        if isinstance(found, bytes):
+            return content_type, found
+        return content_type, next(answer for mark, answer in found.items() if mark in body)
 
 
 def outcomes(content_type: str, count: int) -> bytes:
@@ -78,7 +84,7 @@ def outcomes(content_type: str, count: int) -> bytes:
 _KEPT: dict[tuple[str, int], bytes] = {}
 
 
-def _serve(answers: Mapping[tuple[str, str], bytes], ready: Connection) -> None:
+def _serve(answers: Answers, ready: Connection) -> None:
     async def main() -> None:
         server = await asyncio.get_running_loop().create_server(lambda: _Null(answers), "127.0.0.1", 0)
         ready.send(server.sockets[0].getsockname()[1])
@@ -88,8 +94,11 @@ def _serve(answers: Mapping[tuple[str, str], bytes], ready: Connection) -> None:
 
 
 @contextmanager
-def sink(answers: Mapping[tuple[str, str], bytes] | None = None) -> Iterator[str]:
-    """Run a null service; gives its URL. `answers` maps (operation, content type) to a body."""
+def sink(answers: Answers | None = None) -> Iterator[str]:
+    """Run a null service; gives its URL.
+
+    `answers` maps (operation, content type) to a body, or to several, each by a mark that the request's body holds.
+    """
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(dict(answers or {}), theirs), daemon=True)
