@@ -11,6 +11,7 @@ from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.common.ports.lease_store import Delete, Key
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, WorkerConfig
 from shardline.consumer.leases.row import LeaseRow, read_row
+from shardline.consumer.streams import TrackingConfig
 from shardline.consumer.worker import Worker
 from shardline.local.doors.services import LocalServices
 from shardline.local.sim.runtime import SimRuntime
@@ -55,9 +56,14 @@ class World:
     def __post_init__(self) -> None:
         self.services = LocalServices(clock=self.sim.runtime.wall)
 
-    async def create(self, stream: str | None = None) -> None:
+    async def create(self, stream: str | None = None, shards: int | None = None) -> None:
         """Create the stream and wait until it is active."""
-        self.services.state.create_stream(stream or self.stream, self.shards, now=self.wall())
+        self.services.state.create_stream(stream or self.stream, shards or self.shards, now=self.wall())
+        await asyncio.sleep(5)
+
+    async def delete(self, stream: str | None = None) -> None:
+        """Delete the stream, its consumers too, and wait until it is gone."""
+        self.services.state.delete_stream(Stream(stream or self.stream), now=self.wall(), enforce_consumers=True)
         await asyncio.sleep(5)
 
     def wall(self) -> float:
@@ -121,6 +127,7 @@ class World:
             retrieval=settings.pop("retrieval", Retrieval.AUTO),
             consumer_name=settings.pop("consumer_name", None),
             metrics=settings.pop("metrics", None),
+            tracking=settings.pop("tracking", TrackingConfig(poll_s=5.0)),
         )
         how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec")}
         settings.setdefault("start", "TRIM_HORIZON")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from shardline.consumer.processor import Checkpointer, PreparedCheckpoint, ShardLease, ShardProcessor
     from shardline.consumer.replaying import ParkedKeys, Replayed, open_parked_keys
     from shardline.consumer.retrieval.polling import PollingSettings
+    from shardline.consumer.streams import FormerStreams, StreamConfig, TrackingConfig
     from shardline.consumer.worker import Worker
 
 # Exported name -> module of this package.
@@ -55,6 +56,9 @@ _EXPORTS: dict[str, str] = {
     "ShardProcessor": "processor",
     "Retrieval": "config",
     "Start": "lineage",
+    "StreamConfig": "streams",
+    "TrackingConfig": "streams",
+    "FormerStreams": "streams",
     "StartPoint": "lineage",
     "StreamLot": "parking",
     "TableConfig": "config",
@@ -75,6 +79,7 @@ __all__ = [
     "FailurePolicy",
     "FileLot",
     "Fleet",
+    "FormerStreams",
     "Health",
     "LeaseConfig",
     "LeaseHealth",
@@ -91,8 +96,10 @@ __all__ = [
     "ShardProcessor",
     "Start",
     "StartPoint",
+    "StreamConfig",
     "StreamLot",
     "TableConfig",
+    "TrackingConfig",
     "Worker",
     "WorkerConfig",
     "open_parked_keys",

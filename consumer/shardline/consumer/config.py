@@ -18,6 +18,7 @@ from shardline.consumer.fleet.assignment import Strategy
 from shardline.consumer.fleet.startup import Fleet
 from shardline.consumer.leases.times import LeaseTimes
 from shardline.consumer.retrieval.polling import PollingSettings
+from shardline.consumer.streams import TrackingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,6 +180,7 @@ class WorkerConfig:
     leases: LeaseConfig = field(default_factory=LeaseConfig)
     polling: PollingSettings = field(default_factory=PollingSettings)
     delivery: DeliveryConfig = field(default_factory=DeliveryConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
     metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:

@@ -24,21 +24,25 @@ from shardline.common.clock import AsyncioRuntime
 from shardline.common.codec import JsonCodec
 from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
+from shardline.common.ports.kinesis import Stream
 from shardline.consumer.config import WorkerConfig
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.holding import Holdings
+from shardline.consumer.driver.inspecting import Inspector
 from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
-from shardline.consumer.driver.opening import CONTROL_WITHIN_S, collect_metrics, open_context
+from shardline.consumer.driver.opening import collect_metrics, open_context
 from shardline.consumer.driver.pulling import Feed
 from shardline.consumer.driver.pulse import Pulse
 from shardline.consumer.driver.sync import ShardSync
-from shardline.consumer.driver.tables import ensure_table, lease_rows, scan_items
+from shardline.consumer.driver.tables import ensure_table
 from shardline.consumer.driver.tracked import Tracked
+from shardline.consumer.driver.tracking import Tracking
 from shardline.consumer.events import WorkerStarted, WorkerStopped
 from shardline.consumer.health import Health
 from shardline.consumer.identity import unique_worker_id
 from shardline.consumer.spec import HandlerSpec
+from shardline.consumer.streams import StreamConfig
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -46,15 +50,15 @@ if TYPE_CHECKING:
 
     from shardline.common.codec import Codec
     from shardline.common.events import Listener
-    from shardline.common.ports.kinesis import Stream
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
-    from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.pulling import PulledBatch
     from shardline.consumer.handler import Handler
     from shardline.consumer.lineage import Start
     from shardline.consumer.policy import FailurePolicy, PerKey
     from shardline.consumer.processor import ShardProcessor
+    from shardline.consumer.streams import StreamLister
 
 __all__ = ["Worker"]
 
@@ -64,8 +68,11 @@ H = TypeVar("H", bound="Handler")
 class Worker:
     """One worker of `application`, which names the fleet, its lease table and its metrics.
 
-    `streams` are names or ARNs. `start` says where a new application begins: ``TRIM_HORIZON``, ``LATEST``, or epoch
-    seconds; one for all streams, or a mapping from stream name. It is not used for streams that have leases already.
+    `streams` are names or ARNs (`StreamConfig` for more), or a function that returns them and is asked again every
+    `tracking.poll_s`. `start` says where a new application begins: ``TRIM_HORIZON``, ``LATEST``, or epoch seconds; one
+    for all streams, or a mapping from stream name. It is not used for streams that have leases already.
+    `multi_stream` is the lease table's mode: by default that of the KCL's multi-stream trackers for several streams or
+    a function, and single-stream for one; it must be the same in the whole life of an application.
     `connection` is where AWS is (default: the environment's), `listeners` get every diagnostic event.
 
     Raises `InvalidInput` for values out of range, before anything is sent.
@@ -75,8 +82,9 @@ class Worker:
         self,
         application: str,
         *,
-        streams: str | Stream | Iterable[str | Stream],
+        streams: StreamConfig | Stream | str | Iterable[StreamConfig | Stream | str] | StreamLister,
         start: Start | str | float | Mapping[str, Start | str | float] | None = None,
+        multi_stream: bool | None = None,
         connection: Services | None = None,
         config: WorkerConfig | None = None,
         listeners: Iterable[Listener] = (),
@@ -87,7 +95,8 @@ class Worker:
         self.application = application
         self.config = config or WorkerConfig()
         self.events = Events(*listeners)
-        self._tracked = Tracked(streams, start)
+        self._tracked = Tracked(streams, start, multi_stream)
+        self._tracking: Tracking | None = None
         self._connection = connection
         self._runtime = runtime or AsyncioRuntime()
         self.worker_id = self.config.worker_id or unique_worker_id(self._runtime.random)
@@ -203,6 +212,44 @@ class Worker:
         """
         self._tracked.register(HandlerSpec.processed(processor, on_failure), stream)
 
+    # --- streams -----------------------------------------------------------------------------------------------------
+
+    async def add_stream(
+        self,
+        stream: str | Stream,
+        *,
+        start: Start | str | float | None = None,
+        consumer_arn: str | None = None,
+    ) -> None:
+        """Read another stream from now on; returns once it has leases in the table. Nothing happens if it is read.
+
+        For workers in multi-stream mode that run. `start` (None: the worker's) is not used for a stream that has
+        leases; one that was deleted and created again is read from its beginning. Every worker of the fleet needs to
+        be told, and needs a handler for it.
+
+        Raises `InvalidInput` in single-stream mode, where a function lists the streams, or without handler or start;
+        `Closed` unless the worker runs; `NotFound`, `Denied` and what else the services say. Then nothing has changed.
+        """
+        await self._changing("add_stream").add(StreamConfig.of(stream, start, consumer_arn))
+
+    async def remove_stream(self, stream: str | Stream) -> None:
+        """Read a stream no more; returns once its handler calls have ended and its leases are given back.
+
+        That takes `stop_timeout_s` at most. The leases stay in the table, for other workers, or until `tracking.former`
+        has them deleted. Raises `InvalidInput` for a stream that is not read, or as `add_stream`; `Closed` likewise.
+        """
+        if not await self._changing("remove_stream").remove_named(Stream.of(stream)):
+            raise InvalidInput("remove_stream", "one of the worker's streams", str(stream))
+
+    def _changing(self, what: str) -> Tracking:
+        if not self._tracked.asked.multi:
+            raise InvalidInput(what, "for workers in multi-stream mode: Worker(..., multi_stream=True)")
+        if self._tracked.asked.lister is not None:
+            raise InvalidInput(what, "for workers whose streams are not listed by a function")
+        if self._tracking is None or self._stack is None:
+            raise Closed(f"{what} needs a worker that runs")
+        return self._tracking
+
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
@@ -216,7 +263,9 @@ class Worker:
         if self._used:
             raise Closed("a worker runs once")
         self._used = True
-        plans = self._plans()
+        if self._pulls and not self._tracked.has_handlers:
+            self._feed = Feed()
+        self._tracked.settle(None if self._feed is None else HandlerSpec.pulled(self._feed))
         connection = self._connection or _default_connection()
         publish_metrics = collect_metrics(
             self.application, self.config, connection=connection, events=self.events, runtime=self._runtime
@@ -230,15 +279,16 @@ class Worker:
                 config=self.config,
                 runtime=self._runtime,
                 events=self.events,
-                plans=plans,
+                tracked=self._tracked,
                 give_up=self._give_up,
             )
-            sync = ShardSync(context)
+            sync, tracking = ShardSync(context), Tracking(context, self._tracked)
+            await tracking.open()
             await ensure_table(context)
-            rows = lease_rows(context, await scan_items(context, consistent=True, within_s=CONTROL_WITHIN_S))
-            sync.check_starts(rows)
+            rows = await sync.rows()
+            tracking.admit(rows, sync)
             plan = await join(context, rows)
-            await sync.initialize(rows)
+            await tracking.initialize(rows, sync)
             group = asyncio.TaskGroup()
             holdings = Holdings(context, group, sync)
             membership = Membership(context, holdings, sync, plan)
@@ -246,11 +296,19 @@ class Worker:
             await stack.enter_async_context(group)
             await stack.enter_async_context(publish_metrics(group))
             running = self._runtime.spawn(group, supervise(context, "membership", membership.run), name="membership")
-            pulse = Pulse(context, holdings, membership)
-            pulsing = self._runtime.spawn(group, supervise(context, "pulse", pulse.run), name="pulse")
+            tracking.begin(holdings, sync)
+            beside = {
+                "pulse": Pulse(context, holdings, membership).run,
+                "streams": tracking.run,
+                "inspector": Inspector(context, holdings, sync, tracking).run,
+            }
+            tasks = [
+                self._runtime.spawn(group, supervise(context, name, work), name=name) for name, work in beside.items()
+            ]
             stack.push_async_callback(self._leave, context, holdings, membership, running)
-            stack.callback(pulsing.cancel)
-            self._holdings, self._membership = holdings, membership
+            for task in tasks:
+                stack.callback(task.cancel)
+            self._holdings, self._membership, self._tracking = holdings, membership, tracking
             self.events.emit(
                 WorkerStarted(
                     worker_id=self.worker_id,
@@ -363,11 +421,6 @@ class Worker:
         return self._feed
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _plans(self) -> tuple[StreamPlan, ...]:
-        if self._pulls and not self._tracked.has_handlers:
-            self._feed = Feed()
-        return self._tracked.plans(None if self._feed is None else HandlerSpec.pulled(self._feed))
 
     async def _leave(
         self, context: Context, holdings: Holdings, membership: Membership, running: asyncio.Task[None]

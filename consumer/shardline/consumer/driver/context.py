@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.state_store import StateStore
     from shardline.consumer.config import WorkerConfig
+    from shardline.consumer.driver.streams import Streams
     from shardline.consumer.leases.row import LeaseRow
     from shardline.consumer.leases.times import LeaseTimes
     from shardline.consumer.leases.writes import LeaseWrites
@@ -78,14 +79,14 @@ class Context:
     config: WorkerConfig
     times: LeaseTimes
     writes: LeaseWrites
-    streams: tuple[StreamPlan, ...]
+    streams: Streams
     give_up: Callable[[HandlerGaveUp], None]
     fan_out: KinesisApi | None = None
     state: StateStore | None = None
 
     def plan_for(self, row: LeaseRow) -> StreamPlan | None:
         """Return the stream that a lease belongs to, or None for a stream that is not this worker's."""
-        return next((plan for plan in self.streams if plan.lease_prefix == row.stream_name), None)
+        return self.streams.of(row.stream_name)
 
     def report(self, call: str, error: Exception, lease: str = "") -> None:
         """Emit that a call failed."""

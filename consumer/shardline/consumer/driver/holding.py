@@ -78,6 +78,17 @@ class Holding:
             return
         await self._wind_down(timeout_s)
 
+    async def abandon(self) -> None:
+        """Let go of the lease without a checkpoint: what was read is no longer of the stream that bears its name."""
+        self.keeper.done = _nothing
+        self._stopping = True
+        if self.consumer is not None:
+            self.consumer.stop()
+        if self.lease.state is HeldState.ACQUIRING and not await self.keeper.acquired():
+            return
+        if not self.lease.over:
+            await self.keeper.release()
+
     async def _wind_down(self, timeout_s: float) -> None:
         self._stopping = True
         if self.consumer is not None:
@@ -226,6 +237,21 @@ class Holdings:
             if holding.hung:  # Others shall try first.
                 self._avoid[key] = self._context.runtime.monotonic() + _AVOID_FAILOVERS * self._context.times.failover_s
 
+    async def stop_stream(self, stream_name: str | None, timeout_s: float) -> tuple[int, int]:
+        """Give a stream's leases back; return how many there were, and how many could not be given back."""
+        held = [one for one in self.all() if one.lease.row.stream_name == stream_name]
+        async with asyncio.TaskGroup() as group:
+            for holding in held:
+                self._context.runtime.spawn(group, holding.stop(timeout_s), name=f"stop {holding.lease.key}")
+        return len(held), sum(holding.lease.state is not HeldState.RELEASED for holding in held)
+
+    async def abandon_stream(self, stream_name: str | None) -> None:
+        """Let go of a stream's leases without a checkpoint."""
+        held = [one for one in self.all() if one.lease.row.stream_name == stream_name]
+        async with asyncio.TaskGroup() as group:
+            for holding in held:
+                self._context.runtime.spawn(group, holding.abandon(), name=f"abandon {holding.lease.key}")
+
     async def close(self, timeout_s: float) -> int:
         """Give every lease back; return how many could not be. No lease is taken any more."""
         self._closing = True
@@ -234,3 +260,7 @@ class Holdings:
             for holding in held:
                 self._context.runtime.spawn(group, holding.stop(timeout_s), name=f"stop {holding.lease.key}")
         return sum(holding.lease.state is not HeldState.RELEASED for holding in held)
+
+
+def _nothing() -> None:
+    return None

@@ -1,4 +1,4 @@
-"""Opening a worker: its clients, its streams' identities in multi-stream mode, its fan-out consumers and its metrics.
+"""Opening a worker: its clients, the processes of its handlers, and its metrics.
 
 What is opened is closed by the exit stack that the caller gives.
 """
@@ -9,10 +9,10 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shardline.common.ports.kinesis import Stream
-from shardline.consumer.driver.context import Context, StreamPlan, attempt
-from shardline.consumer.driver.registration import choose_retrieval
+from shardline.consumer.driver.context import Context
+from shardline.consumer.driver.registration import may_fan_out
 from shardline.consumer.driver.stating import make_state_table
+from shardline.consumer.driver.streams import Streams
 from shardline.consumer.leases.writes import LeaseWrites
 from shardline.consumer.policy import Then
 
@@ -26,12 +26,9 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.consumer.config import WorkerConfig
-    from shardline.consumer.spec import HandlerSpec
+    from shardline.consumer.driver.tracked import Tracked
 
-__all__ = ["CONTROL_WITHIN_S", "collect_metrics", "open_context"]
-
-_DESCRIBE_TIMEOUT_S = 10.0
-CONTROL_WITHIN_S = 60.0
+__all__ = ["collect_metrics", "open_context"]
 
 
 async def open_context(
@@ -43,12 +40,16 @@ async def open_context(
     config: WorkerConfig,
     runtime: Runtime,
     events: Events,
-    plans: tuple[StreamPlan, ...],
+    tracked: Tracked,
     give_up: Callable[[HandlerGaveUp], None],
 ) -> Context:
-    """Return what every part of the worker needs; several streams are named as the KCL's multi-stream mode does."""
+    """Return what every part of the worker needs; no stream is read yet, `Tracking` opens them."""
     table = config.table.name or application
-    plans = await _with_pools(plans, runtime, stack)
+    await tracked.open_pools(runtime, stack)
+    fan_out = None
+    if may_fan_out(config, tracked.asked):  # A client whose pool fits all subscriptions.
+        pool = connection.kinesis(connections_max=config.subscriptions_max)
+        fan_out = await stack.enter_async_context(pool)
     context = Context(
         application=application,
         me=me,
@@ -60,48 +61,14 @@ async def open_context(
         config=config,
         times=config.leases.times,
         writes=LeaseWrites(table),
-        streams=plans,
+        streams=Streams((), events, multi=tracked.asked.multi),
         give_up=give_up,
+        fan_out=fan_out,
     )
-    if any(plan.handler.policy.then is Then.PARK_KEY for plan in plans):
+    if any(handler.policy.then is Then.PARK_KEY for handler in tracked.handlers):
         state = await make_state_table(context, context.store, application, config.table)
         context = replace(context, state=state)
-    if len(plans) > 1:
-        context = replace(context, streams=tuple([await _with_prefix(context, plan) for plan in plans]))
-    return await _with_consumers(context, connection, stack)
-
-
-async def _with_pools(plans: tuple[StreamPlan, ...], runtime: Runtime, stack: AsyncExitStack) -> tuple[StreamPlan, ...]:
-    """Start the processes of each handler that runs in processes of its own."""
-    opened: dict[int, HandlerSpec] = {}
-    for spec in (plan.handler for plan in plans):
-        if spec.processes and id(spec) not in opened:
-            from shardline.consumer.processes import ProcessPool  # noqa: PLC0415 - only where asked for.
-
-            opened[id(spec)] = replace(spec, pool=await stack.enter_async_context(ProcessPool(spec, runtime)))
-    return tuple(replace(plan, handler=opened.get(id(plan.handler), plan.handler)) for plan in plans)
-
-
-async def _with_prefix(context: Context, plan: StreamPlan) -> StreamPlan:
-    """Name a stream as the KCL's multi-stream mode does: ``account:name:epoch``."""
-    summary = await attempt(
-        context,
-        "stream.describe",
-        lambda: context.kinesis.describe_stream_summary(plan.stream, timeout_s=_DESCRIBE_TIMEOUT_S),
-        within_s=CONTROL_WITHIN_S,
-    )
-    identity = Stream.of(summary.arn)
-    prefix = f"{identity.account_id}:{identity.name}:{int(summary.created_at_s)}"
-    return replace(plan, stream=identity, lease_prefix=prefix)
-
-
-async def _with_consumers(context: Context, connection: Services, stack: AsyncExitStack) -> Context:
-    """Register for enhanced fan-out where it is wanted, and open a client whose pool fits all subscriptions."""
-    chosen = [replace(plan, consumer_arn=await choose_retrieval(context, plan.stream)) for plan in context.streams]
-    if not any(plan.consumer_arn for plan in chosen):
-        return context
-    pool = connection.kinesis(connections_max=context.config.subscriptions_max)
-    return replace(context, streams=tuple(chosen), fan_out=await stack.enter_async_context(pool))
+    return context
 
 
 def collect_metrics(

@@ -32,6 +32,7 @@ class PollingReader(Reader):
         """Read until the shard's end is queued."""
         runtime, polling = self._context.runtime, self._polling
         while True:
+            await self._context.streams.readable(self._plan)
             now = runtime.monotonic()
             call = polling.next_call(now)
             if call is None:
@@ -55,6 +56,8 @@ class PollingReader(Reader):
             return await self._missing()
         except (IteratorExpired, Rejected) as error:
             self._context.report("shard.read", error, self._row.key)
+            if isinstance(error, Rejected) and isinstance(call, FetchIterator):
+                self._context.streams.doubt(self._plan, position_refused=True)
             self._polling.on_iterator_lost(self._context.runtime.monotonic())
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("shard.read", error, self._row.key)

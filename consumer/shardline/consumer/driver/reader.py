@@ -98,6 +98,7 @@ class Reader(ABC):
 
         A shard that is too young to be listed leaves a gap, or its parent is still shown as open.
         """
+        self._context.streams.doubt(self._plan)
         shards = await self._list()
         listed = {shard.shard_id for shard in shards}
         open_shards = [shard for shard in shards if shard.is_open]

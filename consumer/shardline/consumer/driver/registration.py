@@ -12,27 +12,29 @@ from shardline.consumer.events import RetrievalChosen
 
 if TYPE_CHECKING:
     from shardline.common.ports.kinesis import ConsumerDescription, Stream
+    from shardline.consumer.config import WorkerConfig
     from shardline.consumer.driver.context import Context
+    from shardline.consumer.streams import StreamsAsked
 
-__all__ = ["choose_retrieval"]
+__all__ = ["choose_retrieval", "may_fan_out"]
 
 _CALL_S: Final = 10.0
 _WITHIN_S: Final = 60.0
 _POLL_S: Final = 1.0
 
 
-async def choose_retrieval(context: Context, stream: Stream) -> str | None:
-    """Return the ARN of the consumer to subscribe as, or None to poll; says which it is.
+async def choose_retrieval(context: Context, stream: Stream, given: str | None = None) -> str | None:
+    """Return the ARN of the consumer to subscribe as (`given`, if it is), or None to poll; says which it is.
 
     With ``auto`` fan-out is used where a consumer name was given, and polling where the service, its limits or the
     permissions say no. With ``fanout`` that raises.
     """
     config = context.config
     name = config.consumer_name or (context.application if config.retrieval is Retrieval.FANOUT else None)
-    if config.retrieval is Retrieval.POLLING or name is None:
+    if config.retrieval is Retrieval.POLLING or name is given is None:
         return None
     try:
-        arn = await _register(context, stream, name)
+        arn = given or await _register(context, stream, name or context.application)
     except (ServiceError, ProtocolViolation) as error:
         if config.retrieval is Retrieval.FANOUT:
             raise
@@ -41,6 +43,13 @@ async def choose_retrieval(context: Context, stream: Stream) -> str | None:
         return None
     context.events.emit(RetrievalChosen(stream=stream.name, retrieval="fanout", reason=""))
     return arn
+
+
+def may_fan_out(config: WorkerConfig, asked: StreamsAsked) -> bool:
+    """Say whether some stream, now or later, may be read by enhanced fan-out."""
+    given = asked.grows or any(one.consumer_arn for one in asked.configs)
+    named = config.consumer_name is not None or config.retrieval is Retrieval.FANOUT
+    return config.retrieval is not Retrieval.POLLING and (named or given)
 
 
 async def _register(context: Context, stream: Stream, name: str) -> str:

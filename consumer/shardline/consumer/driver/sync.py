@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import InvalidInput, ShardlineError
+from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.driver.tables import create_lease, lease_rows, read_lease, scan_items
 from shardline.consumer.events import LeasesCreated
@@ -20,6 +22,7 @@ from shardline.consumer.lineage import (
     unknown_parents,
 )
 from shardline.consumer.rounds import ShardsSynced
+from shardline.consumer.stream_events import HashRangesFilled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.leases.row import LeaseRow, NewLease
 
-__all__ = ["ShardSync"]
+__all__ = ["ShardSync", "of_stream"]
 
 _LIST_TIMEOUT_S = 10.0
 _LIST_WITHIN_S = 120.0
@@ -70,30 +73,29 @@ class ShardSync:
                 return list({shard.shard_id: shard for shard in shards}.values())
         raise ShardlineError(f"stream {stream} lists more than {_PAGES_MAX} pages of shards")
 
-    def check_starts(self, rows: Sequence[LeaseRow]) -> None:
+    def check_start(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
         """Raise `InvalidInput` for a stream that has no lease among `rows`, and no start position either."""
-        for plan in self._context.streams:
-            if plan.start is None and not _of(plan, rows):
-                choices = "TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP"
-                raise InvalidInput("start", f"given for a new application: {choices}")
+        if plan.start is None and not of_stream(plan, rows):
+            choices = "TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP"
+            raise InvalidInput("start", f"given for a new application: {choices}")
 
-    async def initialize(self, rows: Sequence[LeaseRow]) -> None:
-        """Create the leases of every stream that has none among `rows`, nor when its shards are listed."""
-        for plan in self._context.streams:
-            if not _of(plan, rows) and plan.start is not None:
-                started = self._context.runtime.monotonic()
-                shards = await self._snapshot(plan, plan.start)
-                if _of(
-                    plan,
-                    lease_rows(
-                        self._context, await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S)
-                    ),
-                ):
-                    continue  # Another worker was quicker, perhaps by a list from before a reshard: its leases stand.
-                pin = application_pin((), self._context.runtime.wall())
-                leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
-                await self._create(leases, "initial")
-                self._synced(started)
+    async def initialize(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
+        """Create the leases of a stream that has none among `rows`, nor when its shards are listed."""
+        if plan.start is None or of_stream(plan, rows):
+            return
+        started = self._context.runtime.monotonic()
+        shards = await self._snapshot(plan, plan.start)
+        if of_stream(plan, await self.rows()):
+            return  # Another worker was quicker, perhaps by a list from before a reshard: its leases stand.
+        pin = application_pin((), self._context.runtime.wall())
+        leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
+        await self._create(leases, "initial")
+        self._synced(started)
+
+    async def rows(self) -> list[LeaseRow]:
+        """Return the lease rows as they stand, consistently read."""
+        items = await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S)
+        return lease_rows(self._context, items)
 
     async def _snapshot(self, plan: StreamPlan, start: Start) -> list[Shard]:
         for _ in range(_SNAPSHOT_TRIES):
@@ -109,8 +111,7 @@ class ShardSync:
         shards = await self.list_shards(plan.stream)
         start = plan.start or _SAFE_START
         for _ in range(len(shards) + 1):
-            rows = lease_rows(self._context, await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S))
-            mine = _of(plan, rows)
+            mine = of_stream(plan, await self.rows())
             pin = application_pin(mine, self._context.runtime.wall())
             missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)
             if not await self._create(missing, "repair"):
@@ -120,6 +121,25 @@ class ShardSync:
     def _synced(self, started: float) -> None:
         context = self._context
         context.events.emit(ShardsSynced(worker_id=context.me, seconds=context.runtime.monotonic() - started))
+
+    async def fill_hash_ranges(self, plan: StreamPlan, rows: list[LeaseRow]) -> list[LeaseRow]:
+        """Write the hash ranges that unfinished rows lack, as the KCL's leader does; return the rows with them.
+
+        The write names the two attributes only and needs the row to exist: no owner notices it.
+        """
+        context = self._context
+        listed = {shard.shard_id: shard.hash_range for shard in await self.list_shards(plan.stream)}
+        filled: dict[str, LeaseRow] = {}
+        for row in rows:
+            found = listed.get(row.shard_id)
+            if row.hash_range is not None or row.checkpoint == SHARD_END or found is None or found.start >= found.end:
+                continue  # The KCL refuses a range of one key.
+            result = await context.store.write(context.writes.hash_range(row, found), timeout_s=context.times.timeout_s)
+            if result.applied:
+                filled[row.key] = replace(row, hash_range=found)
+        if filled:
+            context.events.emit(HashRangesFilled(leases=tuple(filled)))
+        return [filled.get(row.key, row) for row in rows]
 
     async def merge_waits(self, plan: StreamPlan, row: LeaseRow, children: Sequence[ChildShard]) -> bool:
         """Say whether a child must wait: its other parent, which Kinesis still lists, has no lease yet."""
@@ -155,5 +175,6 @@ class ShardSync:
         return bool(made)
 
 
-def _of(plan: StreamPlan, rows: Sequence[LeaseRow]) -> list[LeaseRow]:
+def of_stream(plan: StreamPlan, rows: Sequence[LeaseRow]) -> list[LeaseRow]:
+    """Return the rows of one stream."""
     return [row for row in rows if row.stream_name == plan.lease_prefix]

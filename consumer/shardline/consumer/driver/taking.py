@@ -6,10 +6,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from shardline.common.records import SHARD_END
+from shardline.consumer.driver.beginning import begin_again
+from shardline.consumer.driver.former import FormerCleaner
+from shardline.consumer.driver.sync import of_stream
 from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.fleet.shuffle_leader import is_shuffle_leader
+from shardline.consumer.fleet.startup import Place
+from shardline.consumer.leases.row import LEASE_KEY
 from shardline.consumer.leases.taker import Observer, Taker
 from shardline.consumer.lineage import Hole, find_hole
+from shardline.consumer.outlived import judge_rows
 from shardline.consumer.rounds import TakingRound
 
 if TYPE_CHECKING:
@@ -38,9 +44,11 @@ class Auditor:
             return
         self._next_at = now + self._context.config.leases.audit_s
         for plan in self._context.streams:
-            await self._audit(plan, [row for row in rows if row.stream_name == plan.lease_prefix])
+            await self._audit(plan, of_stream(plan, rows))
 
     async def _audit(self, plan: StreamPlan, rows: list[LeaseRow]) -> None:
+        if any(row.hash_range is None and row.checkpoint != SHARD_END for row in rows):
+            rows = await self._sync.fill_hash_ranges(plan, rows)
         ranges = [row.hash_range for row in rows if row.checkpoint != SHARD_END and row.hash_range is not None]
         hole = find_hole(ranges)
         if hole is None:
@@ -51,6 +59,9 @@ class Auditor:
         self._seen[plan.lease_prefix] = (hole, count)
         if count >= self._context.config.leases.audit_confirmations or not rows:
             del self._seen[plan.lease_prefix]
+            if rows and not self._context.streams.multi:
+                shards = await self._sync.list_shards(plan.stream)
+                await begin_again(self._context, judge_rows(shards, rows, recreated=False, settled=True))
             await self._sync.repair(plan)
 
 
@@ -63,6 +74,7 @@ class TakingLoop:
         self._holdings = holdings
         self._observer = Observer()
         self._auditor = Auditor(context, sync)
+        self._former = FormerCleaner(context, Place(context.table, LEASE_KEY))
         self._taker = Taker(
             context.me,
             failover_s=leases.failover_s,
@@ -82,7 +94,7 @@ class TakingLoop:
         context, runtime = self._context, self._context.runtime
         started = runtime.monotonic()
         rows = lease_rows(context, await scan_items(context))
-        rows = [row for row in rows if context.plan_for(row) is not None]
+        everybodys, rows = rows, context.streams.own(rows)
         self._observer.observe(rows, started)
         for row in rows:
             if row.owner == context.me and row.checkpoint_owner is None and row.key not in self._holdings:
@@ -93,6 +105,9 @@ class TakingLoop:
         self._tell(rows, plan, held=held, taken=taken, started=started)
         if is_shuffle_leader(context.me, [row.owner for row in rows]):
             await self._auditor.audit(rows)
+            await self._former.look(everybodys)
+        else:
+            self._former.reset()
 
     def _tell(self, rows: list[LeaseRow], plan: TakePlan, *, held: int, taken: int, started: float) -> None:
         context = self._context

@@ -1,21 +1,25 @@
-"""What a worker reads, and who handles it: its streams, where each starts, and the handler registered for each.
+"""What a worker reads, and who handles it: its streams as they were asked for, and the handler registered for each.
 
 Everything a user can get wrong here is refused before anything is sent.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import Stream
-from shardline.consumer.driver.context import StreamPlan
-from shardline.consumer.lineage import Start
+from shardline.consumer.streams import StreamsAsked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AsyncExitStack
 
+    from shardline.common.ports.runtime import Runtime
+    from shardline.consumer.lineage import Start
     from shardline.consumer.spec import HandlerSpec
+    from shardline.consumer.streams import StreamConfig, StreamLister
 
 __all__ = ["Tracked"]
 
@@ -23,64 +27,59 @@ __all__ = ["Tracked"]
 class Tracked:
     """The streams of a worker with their start positions and handlers.
 
-    Raises `InvalidInput` for no stream, one given twice, or a start of a stream that is not among them.
+    Raises `InvalidInput` for no stream, one given twice, a start of a stream that is not among them, or a mode that
+    does not fit.
     """
 
     def __init__(
         self,
-        streams: str | Stream | Iterable[str | Stream],
+        streams: StreamConfig | Stream | str | Iterable[StreamConfig | Stream | str] | StreamLister,
         start: Start | str | float | Mapping[str, Start | str | float] | None,
+        multi_stream: bool | None = None,  # noqa: FBT001 - it stands behind the worker's keyword.
     ) -> None:
-        self.streams = _streams(streams)
-        self._starts = _starts(self.streams, start)
+        self.asked = StreamsAsked.of(streams, start, multi_stream)
         self._handlers: dict[str, HandlerSpec] = {}
+        self._pulled: HandlerSpec | None = None
 
     @property
     def has_handlers(self) -> bool:
         """Say whether any handler is registered; without one, batches are pulled."""
         return bool(self._handlers)
 
+    @property
+    def handlers(self) -> tuple[HandlerSpec, ...]:
+        """The handlers that are registered."""
+        return tuple(self._handlers.values())
+
     def register(self, spec: HandlerSpec, stream: str | None) -> None:
         """Let `spec` handle `stream`, or all that have no handler of their own; `InvalidInput` for a second one."""
-        names = [one.name for one in self.streams]
+        names = [config.stream.name for config in self.asked.configs]
         if stream is not None:
             stream = Stream.of(stream).name
-            if stream not in names:
+            if stream not in names and not self.asked.grows:
                 raise InvalidInput("handler's stream", f"one of the worker's: {', '.join(names)}")
         key = stream or ""
         if key in self._handlers:
             raise InvalidInput("handler", "given once per stream")
         self._handlers[key] = spec
 
-    def plans(self, pulled: HandlerSpec | None) -> tuple[StreamPlan, ...]:
-        """Return what to do with each stream; `InvalidInput` where one has no handler and nothing is `pulled`."""
-        return tuple(self._plan(stream, pulled) for stream in self.streams)
+    def settle(self, pulled: HandlerSpec | None) -> None:
+        """Let batches be `pulled`, or else the handlers be called; `InvalidInput` for a stream that has none."""
+        self._pulled = pulled
+        for config in self.asked.configs:
+            self.handler_of(config.stream)
 
-    def _plan(self, stream: Stream, pulled: HandlerSpec | None) -> StreamPlan:
-        handler = pulled or self._handlers.get(stream.name) or self._handlers.get("")
+    def handler_of(self, stream: Stream) -> HandlerSpec:
+        """Return what handles a stream; raises `InvalidInput` where nothing does."""
+        handler = self._pulled or self._handlers.get(stream.name) or self._handlers.get("")
         if handler is None:
             raise InvalidInput("handler", f"given for every stream; {stream.name} has none")
-        return StreamPlan(stream=stream, handler=handler, start=self._starts.get(stream.name))
+        return handler
 
+    async def open_pools(self, runtime: Runtime, stack: AsyncExitStack) -> None:
+        """Start the processes of each handler that runs in processes of its own; `stack` ends them."""
+        for key, spec in self._handlers.items():
+            if spec.processes:
+                from shardline.consumer.processes import ProcessPool  # noqa: PLC0415 - only where asked for.
 
-def _streams(streams: str | Stream | Iterable[str | Stream]) -> tuple[Stream, ...]:
-    given = [streams] if isinstance(streams, str | Stream) else list(streams)
-    found = tuple(Stream.of(stream) for stream in given)
-    if not found:
-        raise InvalidInput("streams", "at least one stream")
-    if len({stream.name for stream in found}) != len(found):
-        raise InvalidInput("streams", "each stream once")
-    return found
-
-
-def _starts(
-    streams: tuple[Stream, ...], start: Start | str | float | Mapping[str, Start | str | float] | None
-) -> dict[str, Start]:
-    if start is None:
-        return {}
-    if isinstance(start, Start | str | int | float):
-        return dict.fromkeys((stream.name for stream in streams), Start.of(start))
-    names = {stream.name for stream in streams}
-    if unknown := sorted(set(start) - names):
-        raise InvalidInput("start", f"given for the worker's streams; {', '.join(unknown)} is not one")
-    return {name: Start.of(one) for name, one in start.items()}
+                self._handlers[key] = replace(spec, pool=await stack.enter_async_context(ProcessPool(spec, runtime)))

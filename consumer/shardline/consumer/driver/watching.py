@@ -12,6 +12,7 @@ from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.lease_store import Delete, Equals, Key
 from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import pause
+from shardline.consumer.driver.former import FormerCleaner
 from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.driver.taking import Auditor
 from shardline.consumer.events import LeasesAssigned, LeasesRescued
@@ -42,9 +43,10 @@ _WRITES_AT_ONCE: Final = 8
 
 
 class _Look(NamedTuple):
-    """One whole scan: leases, and the metrics rows that stood beside them."""
+    """One whole scan: leases of the streams that are read here, those of all, and the metrics rows beside them."""
 
     rows: list[LeaseRow]
+    everybodys: list[LeaseRow]
     observed: list[ObservedLease]
     metrics: list[MetricsRow]
     at: float
@@ -73,6 +75,7 @@ class Watch:
         self._still = StillRows(leases.failover_s)
         self._live = LiveWorkers()
         self._auditor = Auditor(context, sync)
+        self._former = FormerCleaner(context, plan.coordinator)
         settings = AssignmentSettings(
             failover_s=leases.failover_s,
             graceful_hand_off=leases.graceful_hand_off,
@@ -111,11 +114,12 @@ class Watch:
         context = self._context
         at = context.runtime.monotonic()
         items = await scan_items(context)
-        rows = lease_rows(context, items)
+        everybodys = lease_rows(context, items)
+        rows = context.streams.own(everybodys)
         metrics = _metrics(items, self._plan.metrics_read[-1])
         for place in self._plan.metrics_read[:-1]:  # Legacy layout: they stand in a table of their own as well.
             metrics += _metrics(await scan_items(context, table=place.table), place, typed=False)
-        return _Look(rows, [_observed(row) for row in rows], metrics, at)
+        return _Look(rows, everybodys, [_observed(row) for row in rows], metrics, at)
 
     # --- rescue ------------------------------------------------------------------------------------------------------
 
@@ -143,6 +147,7 @@ class Watch:
                 return
             self._led = True
             self._manager.reset()
+            self._former.reset()
             self._known = frozenset()
             self._assign_at = look.at
         workers = self._able(look)
@@ -172,6 +177,7 @@ class Watch:
             await self._lock.release()
             return
         await self._auditor.audit(look.rows)
+        await self._former.look(look.everybodys)
         await self._drop_stale(look.metrics)
 
     def _able(self, look: _Look) -> list[WorkerLoad]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shardline.common.ports.lease_store import Absent, Delete, Equals, Exists, Key, Put, Update, UpdateItem
-from shardline.common.records import SHARD_END
+from shardline.common.records import SHARD_END, TRIM_HORIZON
 from shardline.consumer.leases import row as names
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, NewLease, Pending, new_item
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shardline.common.hashing import HashRange
     from shardline.common.ports.lease_store import Condition, Value
     from shardline.common.records import Position
+    from shardline.consumer.fleet.startup import Place
 
 __all__ = ["LeaseWrites"]
 
@@ -131,6 +132,33 @@ class LeaseWrites:
         """Delete the lease of a stream that is no longer ours: same counter, same owners as read."""
         condition = (Equals(names.COUNTER, row.counter), *_owners_as_read(row)[:2])
         return Delete(self.table, self._key(row), condition)
+
+    def begin_again(self, row: LeaseRow, hash_range: HashRange, parents: tuple[str, ...]) -> UpdateItem:
+        """Set a row that outlived its stream to the beginning of the shard that bears its name now, and unown it.
+
+        In place, because the counter must go on: whoever still holds the old stream's lease fails at it. Conditional
+        on the counter and both owners as read.
+        """
+        values: dict[str, Value] = {
+            names.COUNTER: row.counter + 1,
+            names.CHECKPOINT: TRIM_HORIZON.text,
+            names.CHECKPOINT_SUB: 0,
+            names.OWNER_SWITCHES: 0,
+            names.HASH_START: str(hash_range.start),
+            names.HASH_END: str(hash_range.end),
+        }
+        gone = {names.OWNER, names.CHECKPOINT_OWNER, names.CHILDREN, names.LATEST_PIN}
+        gone |= {names.PENDING, names.PENDING_SUB, names.PENDING_STATE}
+        if parents:
+            values[names.PARENTS] = frozenset(parents)
+        else:
+            gone.add(names.PARENTS)
+        condition = (Equals(names.COUNTER, row.counter), *_owners_as_read(row))
+        return UpdateItem(self.table, self._key(row), Update(set=values, remove=frozenset(gone)), condition)
+
+    def delete_stream_info(self, place: Place, stream_name: str) -> Delete:
+        """Delete a former stream's own item, which a KCL leader may have written (`kcl.md` 4.2); nothing else."""
+        return Delete(place.table, Key(place.key_attribute, stream_name), (Equals(names.ENTITY_TYPE, "STREAM"),))
 
     def _key(self, row: LeaseRow) -> Key:
         return Key(LEASE_KEY, row.key)
