@@ -27,8 +27,9 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "worker.md").read
 PAYLOADS = (b'{"id":1,"total":2.5}', b"no order", b'{"id":2,"total":7.5}')
 
 
-def example(number: int) -> dict[str, Any]:
-    """Execute an example and return its names."""
+def example(naming: str) -> dict[str, Any]:
+    """Execute the example that defines a name, and return its names."""
+    (number,) = (at for at, text in enumerate(EXAMPLES) if re.search(rf"(def|class) {naming}\b", text))
     names: dict[str, Any] = {"__name__": "example"}
     exec(compile(EXAMPLES[number], f"worker.md {number}", "exec", dont_inherit=True), names)
     return names
@@ -54,7 +55,7 @@ def ran(start: Callable[[World], None]) -> None:
 
 def test_the_handler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It gets the orders as its model; what is none is parked after five attempts."""
-    names = example(0)
+    names = example("bill")
     lot = FileLot(tmp_path / "parked.jsonl")
     policy = park_record(lot, attempts=5)
     ran(lambda world: void(world.start("w0", names["bill"], model=names["Order"], on_failure=policy)))
@@ -66,7 +67,7 @@ def test_the_handler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_pulled_batches(capsys: pytest.CaptureFixture[str]) -> None:
     """The program pulls every record, once."""
-    export = example(1)["export"]
+    export = example("export")["export"]
 
     def start(world: World) -> None:
         worker = world.worker("w0", pull=True)
@@ -78,9 +79,17 @@ def test_the_pulled_batches(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
     """It gets every record, and checkpoints them itself."""
-    porter = example(2)["Porter"]
+    porter = example("Porter")["Porter"]
     ran(lambda world: void(world.start("w0", processor=porter)))
     assert capsys.readouterr().out.splitlines() == [repr(data) for data in PAYLOADS]
+
+
+def test_the_sink() -> None:
+    """It is read behind the position that it says."""
+    names = example("keep")
+    ran(lambda world: void(world.start("w0", names["keep"], positions=names["position"])))
+    ((_, data),) = names["rows"].values()
+    assert data == PAYLOADS[-1]
 
 
 def void(_: object) -> None:
@@ -90,7 +99,7 @@ def void(_: object) -> None:
 def test_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """It lists the parked key, puts its records through a handler in order, and says what became of them."""
     monkeypatch.chdir(tmp_path)
-    names = example(next(n for n, text in enumerate(EXAMPLES) if "open_parked_keys" in text))
+    names = example("mend")
 
     async def main(sim: Simulation) -> None:
         town = Town(sim, shards=1)

@@ -129,7 +129,7 @@ class World:
             metrics=settings.pop("metrics", None),
             tracking=settings.pop("tracking", TrackingConfig(poll_s=5.0)),
         )
-        how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec")}
+        how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec", "positions")}
         settings.setdefault("start", "TRIM_HORIZON")
         settings.setdefault("streams", self.stream)
         worker = Worker(
@@ -141,7 +141,7 @@ class World:
             **settings,
         )
         if processor is not None:
-            worker.add_processor(processor, on_failure=how["on_failure"])
+            worker.add_processor(processor, on_failure=how["on_failure"], positions=how["positions"])
         elif pull:
             assert handler is None, "a worker whose batches are pulled has no handler"
         else:

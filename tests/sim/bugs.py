@@ -287,7 +287,7 @@ def _late_results_count(original: Any) -> Any:
 def _looks_at_late_results(original: Any) -> Any:
     async def call(self: Delivery, rest: Any) -> Any:
         error = await original(self, rest)
-        _ = self._progress
+        _ = self.progress
         return error
 
     return call

@@ -10,6 +10,7 @@
     |-- MalformedAggregate                a blob carries the aggregate's magic and checksum and is not a whole aggregate
     |-- EncodeFailure / DecodeFailure      a codec refused an object / bytes
     |-- HandlerGaveUp                      a handler failed for the last time, and its policy stops the worker
+    |-- SeekAhead                          a seek would leave out records that were not done, and may not
     |-- CheckpointRefused                  a processor's checkpoint was not stored, the table is unchanged
     |   |-- CheckpointAhead                above the last record that it was given
     |   |-- CheckpointBackwards            below the checkpoint that it has
@@ -61,6 +62,7 @@ __all__ = [
     "NotFound",
     "ProtocolViolation",
     "Rejected",
+    "SeekAhead",
     "ServiceError",
     "ShardlineError",
     "Superseded",
@@ -138,6 +140,13 @@ class HandlerProcessFailed(ShardlineError):
         self.reason = reason
         self.ended = ended
         super().__init__(reason)
+
+
+class SeekAhead(ShardlineError):
+    """A seek leads above what was done, and was not told that it may skip; nothing was changed."""
+
+    def __init__(self, to: str, done: str) -> None:
+        super().__init__(f"a seek to {to} leaves out what lies above {done}: say skip=True if it shall")
 
 
 class CheckpointRefused(ShardlineError):

@@ -40,6 +40,11 @@ class GapTracker:
             self.done = self._order.popleft()
             self._finished.discard(self.done)
 
+    @property
+    def above(self) -> frozenset[Position]:
+        """The positions that are finished above the first gap."""
+        return frozenset(self._finished)
+
     def __len__(self) -> int:
         """Return how many positions are kept: open ones, and finished ones above the first gap."""
         return len(self._order)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from shardline.common.errors import CheckpointAhead, CheckpointBackwards, InvalidInput, LeaseGone
-from shardline.common.records import SHARD_END, Position
+from shardline.common.records import AT_TIMESTAMP, SHARD_END, Position
 from shardline.consumer.leases.row import Pending
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ class Checkpointer:
         self._prepare = prepare
         self._asked = lease.stored
         self._given = lease.stored
-        self._ended = False
+        self._began = lease.stored
+        self._covered: Position | None = None
+        self._sought = self._ended = False
 
     @property
     def stored(self) -> Position:
@@ -118,6 +120,19 @@ class Checkpointer:
         """
         self._given = position
 
+    @property
+    def reached(self) -> Position | None:
+        """The highest position checkpointed since reading began, or a seek led elsewhere; None before the first."""
+        stored = self._lease.stored
+        return stored if stored > self._began and not stored.is_sentinel else self._covered
+
+    def seek(self) -> None:
+        """Take that records come from elsewhere: a checkpoint at or below the stored one is then no mistake.
+
+        Nothing is written for it. The driver's call.
+        """
+        self._began, self._covered, self._sought, self._asked = self._lease.stored, None, True, AT_TIMESTAMP
+
     def end(self) -> None:
         """Allow SHARD_END: every record of the shard was handed over. The driver's call."""
         self._ended = True
@@ -129,7 +144,8 @@ class Checkpointer:
         is not written again.
         """
         position = self._checked(at)
-        if position == self._lease.stored:
+        if position <= self._lease.stored:
+            self._asked = self._covered = position
             return
         self._asked = position
         if not await self._store(position):
@@ -141,7 +157,7 @@ class Checkpointer:
         The result's `checkpoint` commits it; any checkpoint removes it. At the present checkpoint nothing is written.
         """
         position = self._checked(at)
-        if position != self._lease.stored and not await self._prepare(Pending(position, state)):
+        if position > self._lease.stored and not await self._prepare(Pending(position, state)):
             raise LeaseGone(self._lease.key)
         return PreparedCheckpoint(self, position)
 
@@ -155,7 +171,7 @@ class Checkpointer:
             raise LeaseGone(self._lease.key)
         if position > self.largest:
             raise CheckpointAhead(str(position), str(self.largest))
-        if position < max(self._asked, self._lease.stored):
+        if position < self._asked or (position < self._lease.stored and not self._sought):
             raise CheckpointBackwards(str(position), str(max(self._asked, self._lease.stored)))
         return position
 

@@ -1,7 +1,7 @@
 """A shard consumer's life as a table: state and event give the next state, everything else is an error (`kcl.md` 6.1).
 
-Invariants: a shard is read only in PROCESSING; a paused or waiting shard keeps its lease; only SHUTTING_DOWN leads to
-COMPLETE; a stronger reason to stop replaces a weaker one, never the other way.
+Invariants: a shard is read only in PROCESSING and, where a seek led, SEEKING; a paused or waiting shard keeps its
+lease; only SHUTTING_DOWN leads to COMPLETE; a stronger reason to stop replaces a weaker one, never the other way.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ TRANSITIONS: Final[dict[tuple[ShardState, ShardEvent], ShardState]] = {
     (_S.PAUSED, _E.RESUME): _S.PROCESSING,
     (_S.PROCESSING, _E.SEEK): _S.SEEKING,
     (_S.PAUSED, _E.SEEK): _S.SEEKING,
+    (_S.SEEKING, _E.SEEK): _S.SEEKING,
+    (_S.SEEKING, _E.PAUSE): _S.PAUSED,
     (_S.SEEKING, _E.SOUGHT): _S.PROCESSING,
     (_S.INITIALIZING, _E.HAND_OFF): _S.HANDING_OFF,
     (_S.WAITING_ON_PARENTS, _E.HAND_OFF): _S.HANDING_OFF,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from shardline.common.codec import decode
 from shardline.common.errors import DecodeFailure, InvalidInput
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.processor import ShardProcessor
 
-__all__ = ["HandlerSpec", "is_asynchronous"]
+__all__ = ["HandlerSpec", "Positions", "is_asynchronous"]
+
+Positions: TypeAlias = "Callable[[str, str], Any]"
+"""A function of a stream's name and a shard's id, asynchronous or blocking, that says up to which position a sink has
+its records: a `Position`, its text, or None if it does not know the shard."""
 
 _FOR_EVER = FailurePolicy()
 _PROCESSES_MAX = 256
@@ -48,6 +52,7 @@ class HandlerSpec:
     processes: int = 0
     given: Handler | None = None
     pool: ProcessPool | None = None
+    positions: Positions | None = None
 
     @property
     def call(self) -> Callable[[Any], Awaitable[None]]:
@@ -64,6 +69,7 @@ class HandlerSpec:
         on_failure: FailurePolicy | None = None,
         codec: Codec | None = None,
         processes: int = 0,
+        positions: Positions | None = None,
     ) -> HandlerSpec:
         """Describe a handler; raises `InvalidInput` for something that cannot be called with what it will get."""
         if batch and concurrency is not None:
@@ -84,6 +90,7 @@ class HandlerSpec:
             codec=codec,
             processes=processes,
             given=function,
+            positions=_checked(positions),
         )
 
     @classmethod
@@ -92,11 +99,18 @@ class HandlerSpec:
         return cls(_never, takes_batch=True, blocking=False, feed=feed)
 
     @classmethod
-    def processed(cls, processor: Callable[[], ShardProcessor], on_failure: FailurePolicy | None) -> HandlerSpec:
+    def processed(
+        cls,
+        processor: Callable[[], ShardProcessor],
+        on_failure: FailurePolicy | None,
+        positions: Positions | None = None,
+    ) -> HandlerSpec:
         """Describe processors, of which one is made for each tenure of a shard's lease."""
         if not callable(processor):
             raise InvalidInput("processor", "a class, or a function without arguments", type(processor).__name__)
-        return cls(_never, True, False, policy=on_failure or _FOR_EVER, processor=processor)
+        return cls(
+            _never, True, False, policy=on_failure or _FOR_EVER, processor=processor, positions=_checked(positions)
+        )
 
     def prepare(self, rest: Batch) -> tuple[Batch, object]:
         """Return how much of a batch to hand over, and what `function` gets for it.
@@ -116,6 +130,12 @@ class HandlerSpec:
                 rest = rest.before(record.position)
                 break
         return rest, (values, rest)
+
+
+def _checked(positions: Positions | None) -> Positions | None:
+    if positions is not None and not _takes(positions, 2):
+        raise InvalidInput("positions", "a function of a stream's name and a shard's id")
+    return positions
 
 
 def _never(_: object) -> None:

@@ -18,10 +18,9 @@ import asyncio
 import contextlib
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Self
 
 from shardline.common.clock import AsyncioRuntime
-from shardline.common.codec import JsonCodec
 from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
@@ -34,6 +33,8 @@ from shardline.consumer.driver.membership import Membership
 from shardline.consumer.driver.opening import collect_metrics, open_context
 from shardline.consumer.driver.pulling import Feed
 from shardline.consumer.driver.pulse import Pulse
+from shardline.consumer.driver.registering import Registering
+from shardline.consumer.driver.steered import Steered
 from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.driver.tables import ensure_table
 from shardline.consumer.driver.tracked import Tracked
@@ -42,30 +43,25 @@ from shardline.consumer.events import WorkerStarted, WorkerStopped
 from shardline.consumer.health import Health
 from shardline.consumer.identity import unique_worker_id
 from shardline.consumer.spec import HandlerSpec
+from shardline.consumer.steering import Pauses
 from shardline.consumer.streams import StreamConfig
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from types import TracebackType
 
-    from shardline.common.codec import Codec
     from shardline.common.events import Listener
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.pulling import PulledBatch
-    from shardline.consumer.handler import Handler
     from shardline.consumer.lineage import Start
-    from shardline.consumer.policy import FailurePolicy, PerKey
-    from shardline.consumer.processor import ShardProcessor
     from shardline.consumer.streams import StreamLister
 
 __all__ = ["Worker"]
 
-H = TypeVar("H", bound="Handler")
 
-
-class Worker:
+class Worker(Registering, Steered):
     """One worker of `application`, which names the fleet, its lease table and its metrics.
 
     `streams` are names or ARNs (`StreamConfig` for more), or a function that returns them and is asked again every
@@ -108,109 +104,7 @@ class Worker:
         self._failure: HandlerGaveUp | None = None
         self._feed: Feed | None = None
         self._pulls = True
-
-    # --- handlers ----------------------------------------------------------------------------------------------------
-
-    @overload
-    def handler(self, stream: H, /) -> H: ...
-
-    @overload
-    def handler(
-        self,
-        stream: str | None = None,
-        /,
-        *,
-        batch: bool = False,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        model: object = None,
-        codec: Codec | None = None,
-        processes: int = 0,
-    ) -> Callable[[H], H]: ...
-
-    def handler(
-        self,
-        stream: Any = None,
-        /,
-        *,
-        batch: bool = False,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        model: object = None,
-        codec: Codec | None = None,
-        processes: int = 0,
-    ) -> Any:
-        """Register a handler for a stream (or for all that have none): of one `Record`, or with `batch` of one `Batch`.
-
-        An asynchronous function runs on the loop, any other on a thread, where it may block. What it raises is retried:
-        the same record, or the rest of the batch, again, after a back-off; the shard waits meanwhile, for ever unless
-        `on_failure` says otherwise. `concurrency=per_key(32)` works on 32 records of a shard at a time, in order within
-        each partition key; checkpoints then stop at the first record that is not done.
-
-        With `model` (a dataclass, pydantic or msgspec model: JSON) or `codec` the handler gets the decoded value and,
-        if it takes a second argument, the record; or with `batch` the list of values and the batch. A payload that
-        cannot be decoded (`DecodeFailure`) is a failure of the handler at that record.
-
-        With `processes` the handler runs in that many processes of its own, at most, shared by all shards: for work
-        that needs the processor. It must be at module level, where they import it. One that dies, or is killed because
-        its call hangs, is a failure of the record it had in hand.
-
-        Raises `InvalidInput` for a stream that the worker does not read, or that has a handler already.
-        """
-        if callable(stream):
-            self.add_handler(stream, batch=batch)
-            return stream
-
-        def register(function: H) -> H:
-            self.add_handler(
-                function,
-                stream,
-                batch=batch,
-                concurrency=concurrency,
-                on_failure=on_failure,
-                model=model,
-                codec=codec,
-                processes=processes,
-            )
-            return function
-
-        return register
-
-    def add_handler(
-        self,
-        function: Handler,
-        stream: str | None = None,
-        *,
-        batch: bool = False,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        model: object = None,
-        codec: Codec | None = None,
-        processes: int = 0,
-    ) -> None:
-        """Do what `handler` does, as a call."""
-        spec = HandlerSpec.of(
-            function,
-            batch=batch,
-            concurrency=concurrency,
-            on_failure=on_failure,
-            codec=_codec(model, codec),
-            processes=processes,
-        )
-        self._tracked.register(spec, stream)
-
-    def add_processor(
-        self,
-        processor: Callable[[], ShardProcessor],
-        stream: str | None = None,
-        *,
-        on_failure: FailurePolicy | None = None,
-    ) -> None:
-        """Register a `ShardProcessor` class (or a function that makes one) instead of a handler: one per shard.
-
-        It checkpoints itself, and nobody else does. Raises `InvalidInput` as `handler` does.
-        """
-        self._tracked.register(HandlerSpec.processed(processor, on_failure), stream)
+        self._pauses = Pauses()
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
@@ -281,6 +175,7 @@ class Worker:
                 events=self.events,
                 tracked=self._tracked,
                 give_up=self._give_up,
+                pauses=self._pauses,
             )
             sync, tracking = ShardSync(context), Tracking(context, self._tracked)
             await tracking.open()
@@ -433,14 +328,6 @@ class Worker:
     def __repr__(self) -> str:
         held = 0 if self._holdings is None else len(self._holdings)
         return f"Worker({self.application!r}, {self.worker_id!r}, {held} leases)"
-
-
-def _codec(model: object, codec: Codec | None) -> Codec | None:
-    if model is None:
-        return codec
-    if codec is not None:
-        raise InvalidInput("model and codec", "one of them: a codec has its model")
-    return JsonCodec(model)
 
 
 def _default_connection() -> Services:

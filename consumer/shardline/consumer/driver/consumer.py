@@ -8,35 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from shardline.common.backoff import Backoff
 from shardline.common.errors import ProtocolViolation, ServiceError
-from shardline.common.ports.kinesis import StartKind
+from shardline.common.ports.kinesis import StartAt, StartKind
 from shardline.common.ports.lease_store import Key
-from shardline.common.records import SHARD_END, Position
-from shardline.consumer.driver.context import supervise
-from shardline.consumer.driver.delivery import Delivery
+from shardline.common.records import SHARD_END
+from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.fanout import FanOutReader
+from shardline.consumer.driver.key_parking import KeyParking
 from shardline.consumer.driver.polling import PollingReader
-from shardline.consumer.driver.reader import ShardOver
+from shardline.consumer.driver.reading import Reading
+from shardline.consumer.driver.session import Session
 from shardline.consumer.events import PositionTrimmed, ShardEnded, ShardMoved
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
-from shardline.consumer.lineage import blocking_parents
+from shardline.consumer.lineage import LATEST_PIN_EARLY_S, blocking_parents
+from shardline.consumer.policy import Then
 from shardline.consumer.retrieval.polling import starting_at
 from shardline.consumer.shards import ShardEvent, ShardLife, ShardState, StopReason
+from shardline.consumer.spec import is_asynchronous
+from shardline.consumer.steering import Course, Target
 
 if TYPE_CHECKING:
-    from shardline.common.ports.kinesis import GetRecordsPage, StartAt
+    from collections.abc import Callable
+
+    from shardline.common.records import Position
     from shardline.consumer.driver.context import Context, StreamPlan
+    from shardline.consumer.driver.delivery import Delivery
     from shardline.consumer.driver.keeper import Keeper
-    from shardline.consumer.driver.reader import Fetched, Reader
-    from shardline.consumer.driver.session import Session
+    from shardline.consumer.driver.reader import Reader, ShardOver
     from shardline.consumer.driver.sync import ShardSync
+    from shardline.consumer.steering import Read
 
 __all__ = ["ShardConsumer"]
 
 _FINISH_BACKOFF: Final = Backoff(first_s=0.2, max_s=5.0, floor=0.5)
+_SINK_BACKOFF: Final = Backoff(first_s=0.5, max_s=10.0, floor=0.5)
 
 
 class ShardConsumer:
@@ -44,20 +52,45 @@ class ShardConsumer:
 
     def __init__(self, context: Context, plan: StreamPlan, keeper: Keeper, sync: ShardSync) -> None:
         self.life = ShardLife()
-        self.delivery: Delivery | None = None
-        self.reader: Reader | None = None
         self._context = context
         self._plan = plan
         self._keeper = keeper
         self._sync = sync
         self._row = keeper.lease.row
         self._stopping = asyncio.Event()
+        self._news = asyncio.Event()
+        self.reader: Reader | None = None
+        self._reading: Reading | None = None
+        self._done: Position | None = None
+        self._above: frozenset[Position] = frozenset()
+        self._session: Session | None = None
+        if plan.handler.processor is not None:
+            self._session = Session(context, plan, keeper, plan.handler.processor(), self._stopping)
+        self._keys: KeyParking | None = None
+        if context.state is not None and plan.handler.policy.then is Then.PARK_KEY:
+            self._keys = KeyParking(context, context.state, plan.stream.name, keeper, self._stopping)
+        began_s = context.runtime.wall() - LATEST_PIN_EARLY_S
+        self.course = Course(self.life, self._row.checkpoint, self._start(), began_s=began_s)
+        self.course.paused = context.pauses.holds(plan.stream.name, self._row.shard_id)
+
+    def _start(self) -> StartAt:
+        if self._row.checkpoint == SHARD_END:
+            return StartAt(StartKind.TRIM_HORIZON)  # Not read at all.
+        start = self._plan.start
+        timestamp_s = None if start is None else start.timestamp_s
+        return starting_at(self._row.checkpoint, pin_s=self._row.latest_pin_s, timestamp_s=timestamp_s)
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """What delivers now, or did last; None before the first reading."""
+        return None if self._reading is None else self._reading.delivery
 
     def stop(self) -> None:
         """Let the handler call that is running end, and deliver nothing further."""
         self._stopping.set()
-        if self.delivery is not None:
-            self.delivery.stop()
+        self._news.set()
+        if self._reading is not None:
+            self._reading.stop()
 
     def lease_lost(self) -> None:
         """Note that the lease is gone; the task that runs this consumer is cancelled beside."""
@@ -68,7 +101,15 @@ class ShardConsumer:
     @property
     def done(self) -> Position | None:
         """How far the handler got in this tenure."""
-        return None if self.delivery is None else self.delivery.done
+        positions = [self._done, None if self.delivery is None else self.delivery.done]
+        return max((position for position in positions if position is not None), default=None)
+
+    @property
+    def position(self) -> str:
+        """How far the handler is done in the present reading, as text; empty before the first record."""
+        progress = None if self.delivery is None else self.delivery.progress
+        at = self.course.at if progress is None else progress
+        return "" if at is None else str(at)
 
     async def run(self) -> None:
         """Consume until the shard's end stands in the table, or `stop` was asked for and the handler returned."""
@@ -84,10 +125,6 @@ class ShardConsumer:
         if not finished and self._session is not None:
             await self._session.request_shutdown()
         self._shut_down(StopReason.SHARD_END if finished else StopReason.REQUESTED)
-
-    @property
-    def _session(self) -> Session | None:
-        return None if self.delivery is None else self.delivery.session
 
     async def close(self) -> None:
         """Say to a processor that its tenure is over, once nothing of it runs any more."""
@@ -133,90 +170,114 @@ class ShardConsumer:
     # --- reading and delivering --------------------------------------------------------------------------------------
 
     async def _consume(self) -> ShardOver | None:
-        context, checkpoint = self._context, self._row.checkpoint
-        start = self._start()
-        reader = self._reader(start)
-        after = None if checkpoint.is_sentinel else checkpoint
-        delivery = Delivery(context, self._plan, self._keeper, after)
-        self.reader, self.delivery = reader, delivery
-        if self._stopping.is_set():
-            delivery.stop()
-        if delivery.keys is not None and not await delivery.keys.begin():
+        """Read, again after every pause and seek, until the shard's end (which is returned) or a stop."""
+        if self._keys is not None and not await self._keys.begin():
             return None
-        if delivery.session is not None and not await delivery.session.begin():
+        if self._session is not None and not await self._session.begin():
+            return None
+        if not await self._place():
             return None
         self._move(ShardEvent.INITIALIZED)
-        async with asyncio.TaskGroup() as group:
-            name = f"read {self._row.key}"
-            reading = context.runtime.spawn(group, supervise(context, name, reader.run), name=name)
-            try:
-                return await self._deliver(reader, delivery, start)
-            finally:
-                reading.cancel()
+        while not self._stopping.is_set():
+            read = self._next_reading()
+            if read is None:
+                await pause(self._news, None)
+                continue
+            reading = self._reading = self._begin(read)
+            over = await reading.run()
+            if over is not None:
+                self.course.close()
+                return over
+            if not (reading.refused or self.course.interrupted):
+                return None
+        return None
 
-    def _reader(self, start: StartAt) -> Reader:
+    def _next_reading(self) -> Read | None:
+        """Return what to read next, from where the last reading came to; None while paused."""
+        before = self.life.state
+        self._take_progress()
+        read = self.course.next_reading()
+        if self.life.state is not before:
+            self._moved(self.life.state)
+        if self.life.state is ShardState.SEEKING:
+            self._above = frozenset()
+        return read
+
+    def _begin(self, read: Read) -> Reading:
+        self._done = self.done
+        if self.reader is None:
+            self.reader = self._make_reader(read.start)
+        if read.sought and self._session is not None:
+            self._session.checkpointer.seek()
+        return Reading(
+            self._context,
+            self._plan,
+            self._keeper,
+            self.reader,
+            course=self.course,
+            read=read,
+            session=self._session,
+            keys=self._keys,
+            above=self._above,
+        )
+
+    def _make_reader(self, start: StartAt) -> Reader:
         context, plan = self._context, self._plan
         if plan.consumer_arn is None or context.fan_out is None:
             return PollingReader(context, plan, self._row, start, self._sync)
         return FanOutReader(context, plan, self._row, start, self._sync, context.fan_out)
 
-    def _start(self) -> StartAt:
-        start = self._plan.start
-        timestamp_s = None if start is None else start.timestamp_s
-        return starting_at(self._row.checkpoint, pin_s=self._row.latest_pin_s, timestamp_s=timestamp_s)
+    def _take_progress(self) -> None:
+        delivery = self.delivery
+        if delivery is None:
+            return
+        if delivery.progress is not None:
+            self.course.on_reached(delivery.progress)
+        self._above = delivery.above
 
-    async def _deliver(self, reader: Reader, delivery: Delivery, start: StartAt) -> ShardOver | None:
-        unseen = start.kind is StartKind.AT_SEQUENCE_NUMBER
-        while True:
-            got = await self._next(reader)
-            if got is None or isinstance(got, ShardOver):
-                return got
-            if unseen:
-                unseen = False
-                self._check_trimmed(got.page.records[0].sequence_number)
-            pages, over = await self._more(reader, got)
-            if not await delivery.deliver(_joined(pages)):
-                return None
-            for page in pages:
-                reader.consumed(page)
-            if over is not None:
-                return over
+    async def _place(self) -> bool:
+        """Ask where the handler's own sink stands, until it says; False when stopped before."""
+        positions, attempts = self._plan.handler.positions, 0
+        while positions is not None and not self._stopping.is_set():
+            try:
+                at = await self._ask(positions)
+                if at is not None:
+                    self.course.place(Target.behind(at))
+            except Exception as error:  # noqa: BLE001 - whatever a sink raises: the shard waits, nothing is read elsewhere.
+                attempts += 1
+                self._context.report("handler.positions", error, self._row.key)
+                await self._pause(_SINK_BACKOFF.delay_s(attempts, self._context.runtime.random))
+            else:
+                return True
+        return not self._stopping.is_set()
 
-    async def _more(self, reader: Reader, first: Fetched) -> tuple[list[Fetched], ShardOver | None]:
-        """Return the page with those that follow it in the time in which pulled batches may grow."""
-        pages, feed, monotonic = [first], self._plan.handler.feed, self._context.runtime.monotonic
-        if feed is None or feed.records_max is None:
-            return pages, None
-        until, room = monotonic() + feed.wait_s, feed.records_max - len(first.page.records)
-        while room > 0 and (left := until - monotonic()) > 0:
-            got = await self._next(reader, left)
-            if got is None or isinstance(got, ShardOver):
-                return pages, got
-            pages.append(got)
-            room -= len(got.page.records)
-        return pages, None
+    async def _ask(self, positions: Callable[[str, str], Any]) -> Position | str | None:
+        where = self._plan.stream.name, self._row.shard_id
+        if is_asynchronous(positions):
+            return cast("Position | str | None", await positions(*where))
+        return cast("Position | str | None", await self._context.runtime.run_blocking(positions, *where))
 
-    async def _next(self, reader: Reader, within_s: float | None = None) -> Fetched | ShardOver | None:
-        """Return what the reader has next, or None as soon as a stop is asked for, or after `within_s`."""
-        if self._stopping.is_set():
-            return None
-        async with asyncio.TaskGroup() as group:
-            getting = self._context.runtime.spawn(group, reader.next(), name=f"next {self._row.key}")
-            stopping = self._context.runtime.spawn(group, self._stopping.wait(), name=f"stop {self._row.key}")
-            await asyncio.wait((getting, stopping), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if not getting.done():
-                getting.cancel()
-                return None
-        return getting.result()
+    # --- steering ----------------------------------------------------------------------------------------------------
 
-    def _check_trimmed(self, first: str) -> None:
-        """Say so when the record at the checkpoint is gone: what followed it may be gone as well."""
-        checkpoint = self._row.checkpoint
-        if int(first) != checkpoint.sequence_number:
-            self._context.events.emit(
-                PositionTrimmed(lease=self._row.key, checkpoint=str(checkpoint), resumed_at=first)
-            )
+    def steer(self) -> None:
+        """Follow what was ordered: end the reading under way after the running handler call, or go on."""
+        if self.course.interrupted and self._reading is not None:
+            self._reading.stop()
+        self._news.set()
+
+    def order_pause(self, *, paused: bool) -> None:
+        """Pause, or go on."""
+        self.course.paused = paused
+        self.steer()
+
+    def order_seek(self, target: Target, *, skip: bool) -> bool:
+        """Read on elsewhere; False for a shard that has come to its end. Raises `SeekAhead` and changes nothing."""
+        if self.course.closed or self.life.state in {ShardState.SHUTTING_DOWN, ShardState.COMPLETE}:
+            return False
+        self._take_progress()
+        self.course.seek(target, skip=skip)
+        self.steer()
+        return True
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -263,11 +324,3 @@ class ShardConsumer:
 
     def _moved(self, state: ShardState) -> None:
         self._context.events.emit(ShardMoved(lease=self._row.key, state=state.value))
-
-
-def _joined(pages: list[Fetched]) -> GetRecordsPage:
-    """Return consecutive pages as one."""
-    if len(pages) == 1:
-        return pages[0].page
-    records = [record for page in pages for record in page.page.records]
-    return pages[-1].page._replace(records=records)

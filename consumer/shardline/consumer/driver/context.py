@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shardline.common.backoff import Backoff
 from shardline.common.errors import Ambiguous, ProtocolViolation, ServiceError
 from shardline.consumer.events import CallFailed, TaskFailed
+from shardline.consumer.steering import Pauses
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -83,6 +84,7 @@ class Context:
     give_up: Callable[[HandlerGaveUp], None]
     fan_out: KinesisApi | None = None
     state: StateStore | None = None
+    pauses: Pauses = field(default_factory=Pauses)
 
     def plan_for(self, row: LeaseRow) -> StreamPlan | None:
         """Return the stream that a lease belongs to, or None for a stream that is not this worker's."""

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
-from shardline.consumer.driver.key_parking import KeyParking
 from shardline.consumer.driver.lanes import Lanes
 from shardline.consumer.driver.pulling import Withdrawn
-from shardline.consumer.driver.session import Session
 from shardline.consumer.events import BatchProcessed
-from shardline.consumer.policy import Then
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +23,9 @@ if TYPE_CHECKING:
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
+    from shardline.consumer.driver.key_parking import KeyParking
     from shardline.consumer.driver.pulling import Feed, PulledBatch
+    from shardline.consumer.driver.session import Session
     from shardline.consumer.handler import Batch, Record
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.spec import HandlerSpec
@@ -40,27 +39,36 @@ _TURN_S: Final = 0.01
 
 
 class Delivery:
-    """One shard's delivery in one tenure of its lease; records at or below `after` are filtered out."""
+    """One reading's delivery; records at or below `after`, and those `above` it that were done before, are left out."""
 
-    def __init__(self, context: Context, plan: StreamPlan, keeper: Keeper, after: Position | None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        plan: StreamPlan,
+        keeper: Keeper,
+        after: Position | None,
+        *,
+        session: Session | None = None,
+        keys: KeyParking | None = None,
+        above: frozenset[Position] = frozenset(),
+    ) -> None:
         self._context = context
         self._spec: HandlerSpec = plan.handler
         self._keeper = keeper
         self._lease_key = keeper.lease.key
         self._decoder = Decoder(context.config.delivery, plan.stream.name, keeper.lease.row, keeper.lease.token, after)
         self._stopping = asyncio.Event()
-        self.keys: KeyParking | None = None
-        if context.state is not None and self._spec.policy.then is Then.PARK_KEY:
-            self.keys = KeyParking(context, context.state, plan.stream.name, keeper, self._stopping)
+        self.keys = keys
+        if keys is not None:
+            keys.stopping = self._stopping
         self._failed = Failures(context, self._lease_key, self._spec.policy, self._stopping, self.keys)
         self._lanes: Lanes | None = None
         self._current: Record | None = None
         self._done: Position | None = None
         self._open = True
         self._went_through = False
-        self.session: Session | None = None
-        if self._spec.processor is not None:
-            self.session = Session(context, plan, keeper, self._spec.processor(), self._stopping)
+        self.session = session
+        self._above = above
         self._offer: PulledBatch | None = None
         self._part: Batch | None = None  # What a batch handler was given of the rest.
         self._counted_records = 0
@@ -74,10 +82,16 @@ class Delivery:
 
         A processor's own checkpoints are the only ones that it gets.
         """
-        return self._progress if self.session is None else None
+        return self.progress if self.session is None else None
 
     @property
-    def _progress(self) -> Position | None:
+    def above(self) -> frozenset[Position]:
+        """What was done above the first position that was not."""
+        done = self.progress
+        return self._above if done is None else frozenset(one for one in self._above if one > done)
+
+    @property
+    def progress(self) -> Position | None:
         """The highest position up to which the handler is done."""
         current, lanes = self._current, self._lanes
         positions = [self._done, None if current is None else current.position, None if lanes is None else lanes.done]
@@ -122,7 +136,8 @@ class Delivery:
         if self._stopping.is_set() or not await self._keeper.valid():
             return False
         lanes = self._lanes = Lanes(self._context, self._spec, self._keeper, self._stopping, self._count, self.keys)
-        finished = await lanes.run(batch)
+        finished = await lanes.run(batch, self._above)
+        self._above |= lanes.above
         self._done = self.done
         if finished:
             self._done = batch.last
@@ -143,7 +158,7 @@ class Delivery:
                     return False
                 rest = self._rest(rest)
                 continue
-            before = self._progress
+            before = self.progress
             error = await self._call(part)
             if self._keeper.lease.over:
                 return False  # Whatever a superseded handler did or returned, it is not ours to record.
@@ -154,7 +169,7 @@ class Delivery:
             rest, part = self._rest(rest), self._rest(part)
             if error is None:
                 continue
-            if self._progress != before:
+            if self.progress != before:
                 self._failed.reset()
             verdict = await self._failed.add(error, rest.first)
             if verdict is Verdict.STOP or (verdict is Verdict.PARK and not await self._give_up(part)):
@@ -164,9 +179,9 @@ class Delivery:
         return True
 
     def _rest(self, batch: Batch) -> Batch:
-        done, stored = self._progress, self._keeper.lease.stored
-        if self.session is not None and not stored.is_sentinel:
-            done = stored if done is None else max(done, stored)
+        done = self.progress
+        if self.session is not None and (reached := self.session.checkpointer.reached) is not None:
+            done = reached if done is None else max(done, reached)
         return batch if done is None else batch.after(done)
 
     async def _give_up(self, rest: Batch) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from shardline.common.errors import InUse, NotFound, ProtocolViolation, ServiceError
+from shardline.common.errors import InUse, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.common.ports.kinesis import GetRecordsPage
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver, Unreadable
 from shardline.consumer.retrieval.fanout import ShardSubscription
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SILENCE_S: Final = 30.0  # The service sends an event, empty if need be, every 
 
 
 class FanOutReader(Reader):
-    """One shard's reading by SubscribeToShard, over a client whose pool fits all subscriptions."""
+    """Reads one shard by SubscribeToShard, over a client whose pool fits all subscriptions."""
 
     def __init__(
         self, context: Context, plan: StreamPlan, row: LeaseRow, start: StartAt, sync: ShardSync, kinesis: KinesisApi
@@ -48,7 +48,7 @@ class FanOutReader(Reader):
                 self._queue.put_nowait(over)
                 return
 
-    async def _connect(self, start: StartAt) -> ShardOver | None:
+    async def _connect(self, start: StartAt) -> ShardOver | Unreadable | None:
         subscription, runtime = self._subscription, self._context.runtime
         try:
             return await self._take_events(start)
@@ -58,6 +58,7 @@ class FanOutReader(Reader):
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("shard.subscribe", error, self._row.key)
             subscription.on_failed(runtime.monotonic(), in_use=isinstance(error, InUse))
+            return self._refused() if isinstance(error, Rejected) else None
         return None
 
     async def _take_events(self, start: StartAt) -> ShardOver | None:
@@ -67,6 +68,7 @@ class FanOutReader(Reader):
         connecting = self._kinesis.subscribe_to_shard(arn, self._row.shard_id, start, timeout_s=_SILENCE_S)
         async with connecting as events:
             async for event in events:
+                self._sought = False
                 self.last_progress = self._context.runtime.monotonic()
                 size = subscription.on_event(event)
                 if size is None:

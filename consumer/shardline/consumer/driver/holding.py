@@ -44,6 +44,11 @@ class Holding:
         self.hung = False
         self._idle = asyncio.Event()
 
+    @property
+    def stream_name(self) -> str:
+        """The name of the stream that the shard is of."""
+        return self._plan.stream.name
+
     async def run(self) -> None:
         """Acquire the lease, consume its shard, and end when the lease is over."""
         context, lease, keeper = self._context, self.lease, self.keeper
@@ -148,6 +153,10 @@ class Holding:
         reader = None if consumer is None else consumer.reader
         return LeaseHealth(
             lease=self.lease.key,
+            stream=self.stream_name,
+            shard_id=self.lease.row.shard_id,
+            paused=self._context.pauses.holds(self.stream_name, self.lease.row.shard_id),
+            position="" if consumer is None else consumer.position,
             state="acquiring" if consumer is None else consumer.life.state.value,
             token=self.lease.token,
             valid=self.lease.is_valid(now),

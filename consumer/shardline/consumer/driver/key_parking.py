@@ -52,7 +52,7 @@ class KeyParking:
         self._stream = stream
         self._keeper = keeper
         self._lease = keeper.lease
-        self._stopping = stopping
+        self.stopping = stopping
         self._timeout_s = context.times.timeout_s
         self._state = FencedState(state, state_key(self._lease.key), self._lease.token, timeout_s=self._timeout_s)
         self._keys: dict[str, ParkedKey] = {}
@@ -188,7 +188,7 @@ class KeyParking:
     async def _until_done(self, call: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Do `work` until it succeeds; False when stopped, or when the lease is over, before."""
         context, attempts = self._context, 0
-        while not self._stopping.is_set() and not self._lease.over:
+        while not self.stopping.is_set() and not self._lease.over:
             try:
                 await work()
             except ShardlineError as error:
@@ -198,7 +198,7 @@ class KeyParking:
             attempts += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(context.config.delivery.retry.delay_s(attempts, context.runtime.random)):
-                    await self._stopping.wait()
+                    await self.stopping.wait()
         return False
 
 

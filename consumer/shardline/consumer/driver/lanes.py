@@ -72,11 +72,19 @@ class Lanes:
         """How often the worst of the records in hand has failed."""
         return max(self._failures.values(), default=0)
 
-    async def run(self, batch: Batch) -> bool:
-        """Deliver the batch; False when it was stopped, or the lease is over, before its last record."""
+    @property
+    def above(self) -> frozenset[Position]:
+        """What is done of the batch above its first gap."""
+        return self._tracker.above
+
+    async def run(self, batch: Batch, done: frozenset[Position] = frozenset()) -> bool:
+        """Deliver the batch, but for what is `done`; False if stopped, or the lease is over, before its last record."""
         lanes: list[list[Record]] = [[] for _ in range(self._spec.lanes)]
         for number, record in enumerate(batch):
             self._tracker.open(record.position)
+            if done and record.position in done:
+                self._tracker.finish(record.position)
+                continue
             key = record.partition_key
             lanes[(number if key is None else crc32(key.encode("utf-8", "replace"))) % len(lanes)].append(record)
         async with asyncio.TaskGroup() as group:

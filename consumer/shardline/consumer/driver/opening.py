@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.services import Services
     from shardline.consumer.config import WorkerConfig
     from shardline.consumer.driver.tracked import Tracked
+    from shardline.consumer.steering import Pauses
 
 __all__ = ["collect_metrics", "open_context"]
 
@@ -42,6 +43,7 @@ async def open_context(
     events: Events,
     tracked: Tracked,
     give_up: Callable[[HandlerGaveUp], None],
+    pauses: Pauses,
 ) -> Context:
     """Return what every part of the worker needs; no stream is read yet, `Tracking` opens them."""
     table = config.table.name or application
@@ -64,6 +66,7 @@ async def open_context(
         streams=Streams((), events, multi=tracked.asked.multi),
         give_up=give_up,
         fan_out=fan_out,
+        pauses=pauses,
     )
     if any(handler.policy.then is Then.PARK_KEY for handler in tracked.handlers):
         state = await make_state_table(context, context.store, application, config.table)

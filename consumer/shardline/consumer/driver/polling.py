@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver, Unreadable
 from shardline.consumer.retrieval.polling import FetchIterator, ShardPolling
 from shardline.consumer.rounds import PageRead
 
@@ -21,7 +21,7 @@ __all__ = ["PollingReader"]
 
 
 class PollingReader(Reader):
-    """One shard's reading by GetRecords."""
+    """Reads one shard by GetRecords."""
 
     def __init__(self, context: Context, plan: StreamPlan, row: LeaseRow, start: StartAt, sync: ShardSync) -> None:
         runtime = context.runtime
@@ -45,7 +45,7 @@ class PollingReader(Reader):
                 self._queue.put_nowait(over)
                 return
 
-    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | None:
+    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | Unreadable | None:
         try:
             if isinstance(call, FetchIterator):
                 await self._fetch_iterator(call)
@@ -59,6 +59,7 @@ class PollingReader(Reader):
             if isinstance(error, Rejected) and isinstance(call, FetchIterator):
                 self._context.streams.doubt(self._plan, position_refused=True)
             self._polling.on_iterator_lost(self._context.runtime.monotonic())
+            return self._refused() if isinstance(call, FetchIterator) and isinstance(error, Rejected) else None
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("shard.read", error, self._row.key)
             self._polling.on_failed(self._context.runtime.monotonic())
@@ -76,6 +77,7 @@ class PollingReader(Reader):
         page = await context.kinesis.get_records(
             self._plan.stream, call.iterator, limit=call.limit, timeout_s=context.config.polling.timeout_s
         )
+        self._sought = False
         now = context.runtime.monotonic()
         size = self._polling.on_page(page, now)
         context.events.emit(PageRead(lease=self._row.key, records=len(page.records), seconds=now - started))

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shardline.common.hashing import Shard
-    from shardline.common.ports.kinesis import GetRecordsPage
+    from shardline.common.ports.kinesis import GetRecordsPage, StartAt
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.leases.row import LeaseRow
     from shardline.consumer.retrieval.fanout import ShardSubscription
     from shardline.consumer.retrieval.polling import ShardPolling
 
-__all__ = ["ROOM_POLL_S", "Fetched", "Reader", "ShardOver"]
+__all__ = ["ROOM_POLL_S", "Fetched", "Reader", "ShardOver", "Unreadable"]
 
 ROOM_POLL_S = 1.0
 """How long a reader without room sleeps at most before it looks again."""
@@ -45,8 +45,12 @@ class ShardOver(NamedTuple):
     gone: bool = False
 
 
+class Unreadable(NamedTuple):
+    """The service refuses to read at the position that a seek led to."""
+
+
 class Reader(ABC):
-    """One shard's reading; `next` gives what was read, in order, and `consumed` makes room again."""
+    """Reads one shard; `next` gives what was read, in order, and `consumed` makes room again."""
 
     def __init__(
         self,
@@ -61,8 +65,9 @@ class Reader(ABC):
         self._row = row
         self._core = core
         self._sync = sync
-        self._queue: asyncio.Queue[Fetched | ShardOver] = asyncio.Queue()  # Bounded by the core's limits.
+        self._queue: asyncio.Queue[Fetched | ShardOver | Unreadable] = asyncio.Queue()  # Bounded by the core's limits.
         self._room = asyncio.Event()
+        self._sought = False
         self.last_progress = context.runtime.monotonic()
 
     @property
@@ -70,14 +75,27 @@ class Reader(ABC):
         """How far the last page was behind the head of the stream; None before the first."""
         return self._core.millis_behind_latest
 
-    async def next(self) -> Fetched | ShardOver:
-        """Return the next page, or the shard's end."""
+    async def next(self) -> Fetched | ShardOver | Unreadable:
+        """Return the next page, the shard's end, or that a seek led nowhere."""
         return await self._queue.get()
 
     def consumed(self, fetched: Fetched) -> None:
         """Make room: the page was delivered."""
         self._core.on_consumed(len(fetched.page.records), fetched.size)
         self._room.set()
+
+    def seek(self, start: StartAt, *, sought: bool) -> None:
+        """Read on from `start`, and forget what waits to be delivered; only while `run` does not run.
+
+        Where a seek led there (`sought`), a position that the service refuses is told, not tried for ever.
+        """
+        self._queue = asyncio.Queue()
+        self._core.seek(start, self._context.runtime.monotonic())
+        self._sought = sought
+
+    def _refused(self) -> Unreadable | None:
+        """Return that a seek led nowhere, if one led here and nothing has been read since."""
+        return Unreadable() if self._sought else None
 
     @abstractmethod
     async def run(self) -> None:

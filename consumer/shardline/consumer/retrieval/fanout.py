@@ -56,6 +56,15 @@ class ShardSubscription:
         self.ended = False
         self.disbelieved = 0
 
+    def seek(self, start: StartAt, now: float) -> None:
+        """Read on from another position; what waits for the handler is the driver's to drop, and counts no more."""
+        self._start = start
+        self._continuation = None
+        self._last = -1
+        self._failures = self._records_waiting = self._bytes_waiting = 0
+        self._next_at = now
+        self.ended = False
+
     # --- what to do --------------------------------------------------------------------------------------------------
 
     def next_start(self, now: float) -> StartAt | None:

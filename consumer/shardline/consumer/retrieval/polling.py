@@ -148,7 +148,8 @@ class ShardPolling:
         self.ended = False
 
     def seek(self, start: StartAt, now: float) -> None:
-        """Read on from another position; what waits for the handler is the driver's to drop."""
+        """Read on from another position; what waits for the handler is the driver's to drop, and counts no more."""
+        self._bytes_waiting = self._records_waiting = 0
         self._restart(start, now)
 
     # --- what to do --------------------------------------------------------------------------------------------------

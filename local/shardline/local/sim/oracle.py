@@ -194,16 +194,20 @@ class Oracle(RowJudge):
 
     def _check_tenure(self, worker: str, shard: ShardTruth, index: int, token: int) -> None:
         shard_id, position = shard.shard_id, shard.positions[index]
+        tenure = self._tenure(worker, shard_id, token)
+        if tenure.began is not None and not tenure.began.is_sentinel and position <= tenure.began:
+            self.violate("I6", shard_id, f"{worker} delivered {position}, its tenure began after {tenure.began}")
+        if shard.under[index] == tenure.serial:
+            self.violate("I6", shard.shard_id, f"{worker} delivered {position} again after it had processed it")
+
+    def _tenure(self, worker: str, shard_id: str, token: int) -> Tenure:
         tenure = self._tenures.get((worker, shard_id, token))
         if tenure is None:
             lease = self.leases.get(shard_id)
             began = lease.checkpoint_at(token) if lease is not None and token else None
             self.tokens.began(lease, shard_id, worker, token)
             tenure = self._tenures[worker, shard_id, token] = Tenure(len(self._tenures) + 1, began)
-        if tenure.began is not None and not tenure.began.is_sentinel and position <= tenure.began:
-            self.violate("I6", shard_id, f"{worker} delivered {position}, its tenure began after {tenure.began}")
-        if shard.under[index] == tenure.serial:
-            self.violate("I6", shard.shard_id, f"{worker} delivered {position} again after it had processed it")
+        return tenure
 
     def _check_parents(self, shard: ShardTruth) -> None:
         for parent_id in shard.parents:
@@ -245,6 +249,25 @@ class Oracle(RowJudge):
         self.reached["record parked"] += 1
         shard.done[index] = shard.delivered[index] = 1
         self.excused_ids.add(user.id)
+
+    def sought(self, worker: str, shard_id: str, token: int, first: Position) -> None:
+        """Take that a worker was told to read from `first` on: what it delivers again from there is no fault (I6)."""
+        self.reached["sought"] += 1
+        shard, tenure = self.shards[shard_id], self._tenure(worker, shard_id, token)
+        if tenure.began is not None and first <= tenure.began:
+            tenure.began = None
+        for index, position in enumerate(shard.positions):
+            if position >= first and shard.under[index] == tenure.serial:
+                shard.under[index] = 0
+
+    def skipped(self, shard_id: str, after: Position | None, before: Position) -> None:
+        """Take a skip that was asked for and told: what lies between counts as parked (I1, I3)."""
+        self.reached["skipped on purpose"] += 1
+        shard = self.shards[shard_id]
+        for index, position in enumerate(shard.positions):
+            if (after is None or position > after) and position < before and not shard.done[index]:
+                shard.done[index] = shard.delivered[index] = 1
+                self.excused_ids.add(shard.records[index].id)
 
     # --- the end ---
 
