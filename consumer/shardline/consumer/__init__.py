@@ -10,7 +10,7 @@ from shardline.common._lazy import exports
 
 TYPE_CHECKING = False  # Written out: a Lambda imports this package, and importing `typing` costs more than all of it.
 if TYPE_CHECKING:
-    from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
+    from shardline.consumer.config import DeliveryConfig, LeaseConfig, Malformed, Retrieval, TableConfig, WorkerConfig
     from shardline.consumer.driver.stating import open_state
     from shardline.consumer.fleet.startup import Fleet
     from shardline.consumer.handler import Batch, Record
@@ -44,6 +44,7 @@ _EXPORTS: dict[str, str] = {
     "Health": "health",
     "LeaseConfig": "config",
     "LeaseHealth": "health",
+    "Malformed": "config",
     "Parked": "policy",
     "ParkedKey": "parked_keys",
     "ParkedKeys": "replaying",
@@ -83,6 +84,7 @@ __all__ = [
     "Health",
     "LeaseConfig",
     "LeaseHealth",
+    "Malformed",
     "Parked",
     "ParkedKey",
     "ParkedKeys",

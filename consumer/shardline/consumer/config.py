@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shardline.common.metrics.settings import MetricsSettings
 
-__all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "Retrieval", "TableConfig", "WorkerConfig"]
+__all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "Malformed", "Retrieval", "TableConfig", "WorkerConfig"]
 
 _TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
 _CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
@@ -40,6 +40,14 @@ class Retrieval(StrEnum):
     AUTO = "auto"
     POLLING = "polling"
     FANOUT = "fanout"
+
+
+class Malformed(StrEnum):
+    """What becomes of a blob that is meant as an aggregate (magic and checksum match) and is not a whole one."""
+
+    DELIVER_RAW = "deliver_raw"
+    PARK = "park"
+    RAISE = "raise"
 
 
 def _seconds(name: str, value: float, low: float, high: float) -> None:
@@ -140,6 +148,10 @@ class DeliveryConfig:
     so many user records. A failed handler is called again with `retry` back-off, and holds its shard meanwhile. A batch
     holds about `batch_records` user records at most (an aggregate is not torn). `drop_misplaced` is the KCL's rule:
     user records outside the shard's hash range are dropped, and counted, instead of delivered.
+
+    A `malformed` aggregate is delivered as the one record that it came as, and counted (``deliver_raw``); goes to the
+    lot of the handler's failure policy at once, whole (``park``); or counts as a failure of the handler at that record,
+    `MalformedAggregate`, without a call of it (``raise``).
     """
 
     checkpoint_s: float | None = None
@@ -150,6 +162,7 @@ class DeliveryConfig:
     max_sub_records: int = AGGREGATE_SUB_RECORDS_MAX
     batch_records: int = 10_000
     drop_misplaced: bool = False
+    malformed: Malformed = Malformed.DELIVER_RAW
 
     def __post_init__(self) -> None:
         if self.checkpoint_s is not None:
@@ -160,6 +173,8 @@ class DeliveryConfig:
         _seconds("stop_timeout_s", self.stop_timeout_s, 0, 86_400)
         _count("max_sub_records", self.max_sub_records, 1)
         _count("batch_records", self.batch_records, 1)
+        if self.malformed not in tuple(Malformed):
+            raise InvalidInput("malformed", f"one of {', '.join(Malformed)}", str(self.malformed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

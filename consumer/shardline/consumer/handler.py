@@ -9,6 +9,7 @@ from __future__ import annotations
 from itertools import chain, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from shardline.common.errors import MalformedAggregate
 from shardline.common.records import Position
 
 if TYPE_CHECKING:
@@ -217,6 +218,13 @@ class Batch:
     def kinesis_records(self) -> int:
         """How many Kinesis records the batch came in."""
         return len(self._pieces)
+
+    @property
+    def malformed(self) -> MalformedAggregate | None:
+        """What is wrong with the malformed aggregate that the batch consists of, if it does."""
+        piece = self._pieces[0]
+        reason = piece.records.reason if len(self._pieces) == 1 else None
+        return None if reason is None else MalformedAggregate(reason, piece.size)
 
     def notes(self) -> dict[str, int]:
         """Return what is worth counting, by code: ``misplaced``, ``malformed``, ``checksum``, ``key-length``."""

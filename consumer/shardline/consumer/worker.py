@@ -24,7 +24,7 @@ from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
-from shardline.consumer.config import WorkerConfig
+from shardline.consumer.config import Malformed, WorkerConfig
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.inspecting import Inspector
@@ -159,7 +159,8 @@ class Worker(Registering, Steered):
         self._used = True
         if self._pulls and not self._tracked.has_handlers:
             self._feed = Feed()
-        self._tracked.settle(None if self._feed is None else HandlerSpec.pulled(self._feed))
+        parks = self.config.delivery.malformed == Malformed.PARK
+        self._tracked.settle(None if self._feed is None else HandlerSpec.pulled(self._feed), parks=parks)
         connection = self._connection or _default_connection()
         publish_metrics = collect_metrics(
             self.application, self.config, connection=connection, events=self.events, runtime=self._runtime

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.deaggregation import Validation, iterate
+from shardline.consumer.config import Malformed
 from shardline.consumer.handler import Batch, Origin, Piece
 from shardline.consumer.retrieval.placement import Placement
 
@@ -33,6 +34,8 @@ class Decoder:
         self._row = row
         self._token = token
         self._after = after
+        self._apart = config.malformed != Malformed.DELIVER_RAW
+        """Whether a malformed aggregate gets a batch of its own."""
         self._placement = Placement(row.hash_range)
 
     async def batches(self, page: GetRecordsPage) -> AsyncIterator[Batch]:
@@ -43,6 +46,12 @@ class Decoder:
         for record in page.records:
             piece = await self._piece(record)
             if piece.pending == 0:
+                continue
+            if self._apart and piece.records.reason is not None:
+                if pieces:
+                    yield self._batch(pieces, page)
+                    pieces, total = [], 0
+                yield self._batch([piece], page)
                 continue
             pieces.append(piece)
             total += piece.pending

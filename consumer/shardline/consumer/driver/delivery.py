@@ -10,15 +10,18 @@ import asyncio
 from math import inf
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from shardline.consumer.config import Malformed
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
 from shardline.consumer.driver.lanes import Lanes
 from shardline.consumer.driver.pulling import Withdrawn
 from shardline.consumer.events import BatchProcessed
+from shardline.consumer.reasons import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shardline.common.errors import MalformedAggregate
     from shardline.common.ports.kinesis import GetRecordsPage
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context, StreamPlan
@@ -68,6 +71,7 @@ class Delivery:
         self._open = True
         self._went_through = False
         self.session = session
+        self._malformed = Malformed(context.config.delivery.malformed)
         self._above = above
         self._offer: PulledBatch | None = None
         self._part: Batch | None = None  # What a batch handler was given of the rest.
@@ -127,9 +131,24 @@ class Delivery:
         async for batch in self._decoder.batches(page):
             started = self._context.runtime.monotonic()
             self._keeper.meter.add(batch.size)
-            if not await (self._by_key(batch) if self._spec.lanes > 1 else self._in_order(batch)):
+            if not await self._one(batch):
                 return False
             self._settle(batch, started)
+        return True
+
+    async def _one(self, batch: Batch) -> bool:
+        if self._malformed is not Malformed.DELIVER_RAW and (wrong := batch.malformed) is not None:
+            return await (self._park(batch, wrong) if self._malformed is Malformed.PARK else self._in_order(batch))
+        return await (self._by_key(batch) if self._spec.lanes > 1 else self._in_order(batch))
+
+    async def _park(self, batch: Batch, wrong: MalformedAggregate) -> bool:
+        """Park a malformed aggregate, as the one record that it came as; False when stopped before."""
+        if self._stopping.is_set() or not await self._keeper.valid():
+            return False
+        record = next(iter(batch))
+        if not await self._failed.to_lot(record, reason_of(wrong), 0):
+            return False
+        self._left_behind(record)
         return True
 
     async def _by_key(self, batch: Batch) -> bool:
@@ -223,6 +242,8 @@ class Delivery:
         self._part = None
         self._busy_since = self._context.runtime.monotonic()
         try:
+            if self._malformed is Malformed.RAISE and (wrong := rest.malformed) is not None:
+                return wrong
             if self._spec.feed is not None:
                 return await self._offered(self._spec.feed, rest)
             if self._spec.pool is not None:

@@ -90,7 +90,7 @@ class Failures:
         """Park a record, its key first where the policy says so; False when a stop came before both stand."""
         if self._keys is not None and not await self._keys.park(record, self._reason, self.attempts):
             return False
-        return await self._to_lot(record, self._reason, self.attempts)
+        return await self.to_lot(record, self._reason, self.attempts)
 
     async def follow(self, record: Record) -> bool | None:
         """Let a record of a parked key follow it into the lot; False when a stop came first, None if it was released.
@@ -104,10 +104,10 @@ class Failures:
         if key is None:
             return False if keys.holds(record.partition_key) else None
         if key.first == (record.shard_id, record.position):
-            return await self._to_lot(record, key.reason, key.attempts)
-        return await self._to_lot(record, KEY_PARKED, 0)
+            return await self.to_lot(record, key.reason, key.attempts)
+        return await self.to_lot(record, KEY_PARKED, 0)
 
-    async def _to_lot(self, record: Record, reason: str, tries: int) -> bool:
+    async def to_lot(self, record: Record, reason: str, tries: int) -> bool:
         """Put a record into the lot, trying until it has it; False when a stop came first."""
         lot = self._policy.lot
         assert lot is not None, "only a policy with a lot parks"

@@ -63,9 +63,14 @@ class Tracked:
             raise InvalidInput("handler", "given once per stream")
         self._handlers[key] = spec
 
-    def settle(self, pulled: HandlerSpec | None) -> None:
-        """Let batches be `pulled`, or else the handlers be called; `InvalidInput` for a stream that has none."""
+    def settle(self, pulled: HandlerSpec | None, *, parks: bool = False) -> None:
+        """Let batches be `pulled`, or else the handlers be called; `InvalidInput` for a stream that has none.
+
+        Where the worker itself `parks` (malformed aggregates), for a handler without a lot, too.
+        """
         self._pulled = pulled
+        if parks and any(handler.policy.lot is None for handler in self.handlers or (pulled,) if handler is not None):
+            raise InvalidInput("malformed", "park only where every handler has a lot: on_failure=park_record(...)")
         for config in self.asked.configs:
             self.handler_of(config.stream)
 
