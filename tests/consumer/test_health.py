@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shardline.consumer.config import DeliveryConfig
 from shardline.consumer.events import HandlerHung, LeasesCleanedUp
+from shardline.consumer.lineage import FINISHED_KEPT_S
 from shardline.local.sim.runtime import SimRuntime
 from shardline.local.sim.simulation import Simulation, run
 
@@ -128,6 +129,8 @@ def test_finished_leases_are_cleaned_up_parents_first() -> None:
             await world.load(10)
             world.split()
         await world.load(60)
+        assert len(world.rows()) > len(world.open_shards())  # They are proof for a while.
+        await world.load(int(FINISHED_KEPT_S))
         await world.drained()
         assert set(world.rows()) == {shard.shard_id for shard in world.open_shards()}
         assert world.named(LeasesCleanedUp)

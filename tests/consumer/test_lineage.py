@@ -260,11 +260,12 @@ def _tree(data: st.DataObject) -> list[Shard]:
 def test_a_finished_lease_goes_when_nothing_needs_it(
     checkpoint: Position, child: Position | None, parent: Position | None, expected: bool
 ) -> None:
-    """All children have begun, all parents' leases are gone, the shard is at its end: only then."""
+    """All children have begun, all parents' leases are gone, the shard has been at its end for a while: only then."""
     children = {"1": lease("1", checkpoint=at(1)), "2": None if child is None else lease("2", checkpoint=child)}
     parents = {"p": None if parent is None else lease("p", checkpoint=parent)}
-    assert may_clean_up(lease("0", checkpoint=checkpoint), children, parents) is expected
-    assert not may_clean_up(lease("0", checkpoint=SHARD_END), {}, {})
+    assert may_clean_up(lease("0", checkpoint=checkpoint), children, parents, finished_s=120.0) is expected
+    assert not may_clean_up(lease("0", checkpoint=checkpoint), children, parents, finished_s=119.0)
+    assert not may_clean_up(lease("0", checkpoint=SHARD_END), {}, {}, finished_s=1e9)
 
 
 def test_a_merges_child_waits_for_the_lease_of_its_other_parent() -> None:

@@ -16,6 +16,7 @@ from shardline.common.errors import ServiceError
 from shardline.common.ports.kinesis import StartAt, StartKind
 from shardline.common.ports.lease_store import Absent, Delete, Equals, Update, UpdateItem
 from shardline.common.records import LATEST
+from shardline.consumer import lineage
 from shardline.consumer.driver import cleaning, consumer, sync
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.driver.decoding import Decoder
@@ -176,8 +177,16 @@ def _no_children(_original: Any) -> Any:
     return create_children
 
 
+def _one_generation_up(_original: Any) -> Any:
+    def done(listed: Any, rows: Any) -> Any:
+        parents = {parent for shard in listed.values() if shard.shard_id in rows for parent in shard.parent_shard_ids}
+        return frozenset(parent for parent in parents if parent not in rows)
+
+    return done
+
+
 def _clean_always(_original: Any) -> Any:
-    return lambda *_: True
+    return lambda *_, **_options: True
 
 
 def _delete_unconditionally(_original: Any) -> Any:
@@ -322,7 +331,7 @@ def _unknown_code_drops(original: Any) -> Any:
 
 
 def _misplaced_is_fine(_original: Any) -> Any:
-    return lambda *_: True
+    return lambda *_, **_options: True
 
 
 def _flush_forgets(_original: Any) -> Any:
@@ -375,6 +384,9 @@ BUGS: dict[str, Bug] = {
     "parent row deleted early": Bug(
         ((cleaning, "may_clean_up", _clean_always), (LeaseWrites, "delete_finished", _delete_unconditionally)),
         ("reshard storm", "auditor off"),
+    ),
+    "cleaned-up shards known one generation up only": Bug(
+        ((lineage, "_done", _one_generation_up),), ("generations", "reshard storm")
     ),
     "initial sync not retried": Bug(((ShardSync, "initialize", _sync_once),), ("hard start",)),
     "first page of ListShards only": Bug(((ShardSync, "list_shards", _first_page_only),), ("auditor off", "swarm")),

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from shardline.common.ports.kinesis import Stream
+from shardline.common.ports.lease_store import Delete, Key
 from shardline.local.sim.network import Cut, Service
 from shardline.local.state.refusal import Refusal
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from tests.sim.fleet import Slot
     from tests.sim.world import World
 
-__all__ = ["Chaos"]
+__all__ = ["APPLICATION", "Chaos"]
 
 _STREAM = Stream("orders")
+APPLICATION = "billing"
 _OPEN_SHARDS_MAX = 16
 _PAUSE_S_MAX = 40.0
 _CUT_S_MAX = 40.0
@@ -41,6 +43,7 @@ class Chaos:
             (rates.clock, self._clock),
             (rates.stolen, self._steal_time),
             (rates.squeeze, self._squeeze),
+            (rates.row_deleted, self._delete_row),
         ]
 
     async def run(self, seconds: float) -> None:
@@ -160,3 +163,18 @@ class Chaos:
         if victim is not None and victim.host is not None:
             self._count("time stolen")
             victim.host.pause_for(self._random.choice((0.5, 3.0, 12.0)))
+
+    def _delete_row(self) -> None:
+        """Delete, as an operator would, the row of a shard that is still read (F38); a repair brings it back.
+
+        Not of one whose child has a row: that says that its parents are finished (`kcl.md` 5.5), whoever deletes it.
+        """
+        world = self._world
+        leased = {lease.shard_id for lease in world.oracle.leases.values() if lease.present}
+        proven = {parent for name in leased for parent in world.oracle.shards[name].parents}
+        unfinished = [one for one in world.oracle.leases.values() if one.present and not one.ended]
+        keys = sorted(one.key for one in unfinished if one.shard_id not in proven)
+        if keys and world.knobs.auditor:
+            self._count("row deleted by hand")
+            key = Key("leaseKey", self._random.choice(keys))
+            world.tables.write(Delete(APPLICATION, key), world.sim.wall_s)

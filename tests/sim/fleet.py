@@ -13,6 +13,7 @@ from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
 
 from tests.sim.application import Application
+from tests.sim.chaos import APPLICATION
 
 if TYPE_CHECKING:
     from shardline.common.events import Event
@@ -91,6 +92,7 @@ class Fleet:
                 failover_s=knobs.failover_s,
                 audit_s=20.0 if knobs.auditor else 86_400.0,
                 clean_up=knobs.clean_up,
+                clean_up_s=knobs.clean_up_s,
                 parent_poll_s=3.0,
                 fleet=knobs.fleet,
             ),
@@ -100,7 +102,7 @@ class Fleet:
             ),
         )
         worker = Worker(
-            "billing",
+            APPLICATION,
             streams="orders",
             start="TRIM_HORIZON",
             connection=world.services,

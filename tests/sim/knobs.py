@@ -98,6 +98,7 @@ class Knobs:
     ttl_s: float = 30.0
     auditor: bool = True
     clean_up: bool = True
+    clean_up_s: float = 60.0
     checkpoint_records: int | None = None
     healthy: bool = False
     """No fault and no reshard: nothing may be delivered twice."""
@@ -176,6 +177,7 @@ def _swarm(seed: int, random: Random) -> Knobs:
         linger_s=random.choice((0.1, 1.0, 5.0)),
         auditor=random.random() < 0.6,
         clean_up=random.random() < 0.6,
+        clean_up_s=random.choice((5.0, 60.0)),
         checkpoint_records=random.choice((None, None, 1, 5)),
     )
 
@@ -191,6 +193,7 @@ def _rates(random: Random) -> Rates:
         clock=_sometimes(random, 0.3, 0.5),
         stolen=_sometimes(random, 0.3, 0.5),
         squeeze=_sometimes(random, 0.2, 0.5),
+        row_deleted=_sometimes(random, 0.2, 0.3),
     )
 
 
@@ -265,6 +268,20 @@ def _reshards(seed: int, random: Random) -> Knobs:
         shards_page_max=random.choice((2, 1000)),
         aggregation=True,
         linger_s=random.choice((1.0, 5.0)),
+    )
+
+
+def _generations(seed: int, random: Random) -> Knobs:
+    """Few keys, so that many shards stay empty and keep their parents' leases, while their cousins' are cleaned up."""
+    return replace(
+        _plain(seed, random, "generations"),
+        shards=random.randint(1, 2),
+        keys=random.randint(2, 5),
+        records_per_s=3.0,
+        rates=Rates(reshard=4.0, crash=random.choice((0.0, 0.5)), row_deleted=0.5),
+        clean_up_s=5.0,
+        page_items_max=random.choice((2, 1_000_000)),
+        kinesis=Faults(shards_hidden=random.choice((0.0, 0.3))),
     )
 
 
@@ -373,6 +390,7 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "lost replies": _lost_replies,
     "late applies": _late_applies,
     "reshard storm": _reshards,
+    "generations": _generations,
     "clocks and pauses": _clocks,
     "auditor off": _no_auditor,
     "producer outage": _producer_outage,

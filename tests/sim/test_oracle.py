@@ -185,6 +185,35 @@ def test_a_tenure_that_begins_too_early_is_found(scene: Scene) -> None:
     assert again.broken == {"I6"}
 
 
+def test_a_finished_shard_that_comes_back_is_found(scene: Scene) -> None:
+    """I6: a worker may not create the row of a shard again that was finished and cleaned up; an operator may."""
+    scene.state.split_shard(STREAM, FIRST, str(2**127), now=scene.sim.wall_s)
+    for child in (SECOND, "shardId-000000000002"):
+        scene.lease(child, "A")
+        scene.write("A", child, checkpoint="LATEST")
+    for operator, broken in ((True, set[str]()), (False, {"I6"})):
+        scene.write("A", checkpoint="SHARD_END")
+        worker = Sender(scene.hosts["A"], Service.DYNAMODB, "any", 0)
+        scene.network.sender = worker
+        scene.tables.write(Delete("leases", Key("leaseKey", FIRST)), scene.sim.wall_s)
+        scene.network.sender = None if operator else worker
+        scene.lease(FIRST, "A")
+        assert scene.broken == broken
+
+
+def test_a_tenure_is_one_of_one_life_of_the_row(scene: Scene) -> None:
+    """I6: the counter of a row that was deleted by hand starts over; the same token names another tenure then."""
+    (one,) = scene.put("a")
+    scene.handle("A", one)
+    scene.tables.write(Delete("leases", Key("leaseKey", FIRST)), scene.sim.wall_s)
+    scene.lease(FIRST, "A")
+    scene.handle("A", one)
+    assert "I6" not in scene.broken
+    assert scene.oracle.redelivered == 1
+    scene.handle("A", one)
+    assert "I6" in scene.broken
+
+
 def test_lies_of_a_producer_are_found(scene: Scene) -> None:
     """I7: a wrong place, a record called not written that is there, a second outcome and none at all are found."""
     (one,) = scene.put("a")

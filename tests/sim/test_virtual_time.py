@@ -7,6 +7,7 @@ import gc
 import os
 import subprocess
 import sys
+from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,6 +104,40 @@ def test_a_livelock_ends() -> None:
 
     with pytest.raises(Livelock, match="callbacks at t=0"):
         run(main)
+
+
+@pytest.mark.untraced
+def test_a_livelock_of_timers_ends() -> None:
+    """Timers that are due at once, for ever, are a livelock too: the clock does not move."""
+
+    async def main(sim: Simulation) -> None:
+        def again() -> None:
+            sim.loop.call_at(sim.loop.time(), again)
+
+        again()
+        await asyncio.sleep(1)
+
+    with pytest.raises(Livelock, match="callbacks at t=0"):
+        run(main)
+
+
+def test_a_timer_a_rounding_ahead_moves_the_clock() -> None:
+    """Whoever waits until his host's clock shows the next representable instant gets there in a few steps."""
+
+    async def main(sim: Simulation) -> int:
+        loop, steps = sim.loop, 0
+        sim.main_host.drift(-37)
+        for _ in range(200):
+            await asyncio.sleep(sim.random.random())
+            due = nextafter(loop.time(), inf)
+            while loop.time() < due:
+                steps += 1
+                future = loop.create_future()
+                loop.call_at(due, future.set_result, None)
+                await future
+        return steps
+
+    assert run(main, seed=3) <= 2 * 200
 
 
 def test_the_time_limit_ends_a_run() -> None:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from shardline.common.ports.kinesis import ChildShard
 
 __all__ = [
+    "FINISHED_KEPT_S",
     "LATEST_PIN_EARLY_S",
+    "SNAPSHOT_S_MAX",
     "Hole",
     "Start",
     "StartPoint",
@@ -44,6 +46,16 @@ __all__ = [
 
 LATEST_PIN_EARLY_S: Final = 5.0
 """How much earlier than our wall clock the pin of LATEST is set: the service's clock may be behind ours."""
+FINISHED_KEPT_S: Final = 120.0
+"""How long a finished shard's lease stays at the least, as proof for whoever looks at the table meanwhile.
+
+A table is read page by page, after the shards were listed. Were a shard to finish, its children to begin and its lease
+to go while somebody reads, he might see neither the shard's lease nor a child's, and create it again from the trim
+horizon. So might a creation that was sent before somebody else's and arrives after everything. Longer, therefore, than
+`SNAPSHOT_S_MAX`, the tries of a creation (ten call time-outs) and a late request's way together.
+"""
+SNAPSHOT_S_MAX: Final = 30.0
+"""How old the list of shards may be when the last page of leases is read; an older pair is read anew."""
 
 
 class StartPoint(StrEnum):
@@ -225,10 +237,20 @@ class _Walk:
 
 
 def _done(listed: Mapping[str, Shard], rows: Mapping[str, LeaseRow]) -> frozenset[str]:
-    """Return the shards without a lease that were read to their end: a child's lease is only made then."""
-    leased = [shard for shard in listed.values() if shard.shard_id in rows]
-    parents = {parent for shard in leased for parent in shard.parent_shard_ids}
-    return frozenset(parent for parent in parents if parent not in rows)
+    """Return the shards without a lease that were read to their end: a child's lease is only made then.
+
+    And all of their ancestors with them, however far up: a shard that is done itself, its lease cleaned up, is as good
+    a proof as one with a lease. A leased shard that is not listed yet names its parents in its row.
+    """
+    ahead = [parent for row in rows.values() for parent in row.parents]
+    ahead.extend(parent for shard in listed.values() if shard.shard_id in rows for parent in shard.parent_shard_ids)
+    done: set[str] = set()
+    while ahead:
+        parent = ahead.pop()
+        if parent not in rows and parent not in done:
+            done.add(parent)
+            ahead.extend(listed[parent].parent_shard_ids if parent in listed else ())
+    return frozenset(done)
 
 
 def _orphans(listed: Mapping[str, Shard], rows: Mapping[str, LeaseRow], done: frozenset[str]) -> Iterator[str]:
@@ -291,16 +313,21 @@ def blocking_parents(row: LeaseRow, by_key: Mapping[str, LeaseRow | None]) -> tu
 
 
 def may_clean_up(
-    row: LeaseRow, children: Mapping[str, LeaseRow | None], parents: Mapping[str, LeaseRow | None]
+    row: LeaseRow,
+    children: Mapping[str, LeaseRow | None],
+    parents: Mapping[str, LeaseRow | None],
+    *,
+    finished_s: float,
 ) -> bool:
-    """Say whether a finished shard's lease has served its purpose (`kcl.md` 3.8).
+    """Say whether a finished shard's lease has served its purpose (`kcl.md` 3.8), `finished_s` after its end.
 
-    Every child has a lease and has begun (its row no longer needs this one as proof), and no parent's lease is left.
-    A shard without known children is never cleaned up by this rule.
+    It has stood there for `FINISHED_KEPT_S`, every child has a lease and has begun (its row no longer needs this one as
+    proof), and no parent's lease is left. A shard without known children is never cleaned up by this rule.
     """
     begun = [child is not None and child.checkpoint not in (TRIM_HORIZON, AT_TIMESTAMP) for child in children.values()]
     gone = all(parent is None for parent in parents.values())
-    return row.checkpoint == SHARD_END and bool(begun) and all(begun) and gone
+    kept = finished_s >= FINISHED_KEPT_S
+    return row.checkpoint == SHARD_END and kept and bool(begun) and all(begun) and gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from shardline.consumer.driver.key_parking import forget_keys
 from shardline.consumer.events import LeasesCleanedUp
 from shardline.consumer.leases.held import HeldState
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, read_row
-from shardline.consumer.lineage import may_clean_up
+from shardline.consumer.lineage import FINISHED_KEPT_S, may_clean_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,6 +30,8 @@ class Cleaner:
         self._context = context
         self._holdings = holdings
         self._sync = sync
+        self._finished_at: dict[str, float] = {}
+        """When each held lease was first seen at SHARD_END: at the latest a clean-up period after its end."""
 
     async def run(self) -> None:
         """Clean up for ever; what fails raises, and whoever supervises starts over."""
@@ -41,15 +43,19 @@ class Cleaner:
 
     def _finished(self) -> list[Holding]:
         held = [one for one in self._holdings.all() if one.lease.state is HeldState.HELD]
-        return [one for one in held if one.lease.stored == SHARD_END]
+        finished = [one for one in held if one.lease.stored == SHARD_END]
+        now, earlier = self._context.runtime.monotonic(), self._finished_at
+        self._finished_at = {one.lease.key: earlier.get(one.lease.key, now) for one in finished}
+        return [one for one in finished if now - self._finished_at[one.lease.key] >= FINISHED_KEPT_S]
 
     async def _clean(self, holding: Holding) -> bool:
         row = await self._read(holding.lease.key)
         if row is None:
             return False
+        finished_s = self._context.runtime.monotonic() - self._finished_at[row.key]
         children = row.children or await self._look_up(row)
         rows = await self._rows(row, children)
-        if not may_clean_up(row, rows, await self._rows(row, row.parents)):
+        if not may_clean_up(row, rows, await self._rows(row, row.parents), finished_s=finished_s):
             return False
         deleted = await holding.keeper.delete()
         if deleted:

@@ -12,6 +12,7 @@ from shardline.consumer.driver.context import attempt
 from shardline.consumer.driver.tables import create_lease, lease_rows, read_lease, scan_items
 from shardline.consumer.events import LeasesCreated
 from shardline.consumer.lineage import (
+    SNAPSHOT_S_MAX,
     Start,
     StartPoint,
     application_pin,
@@ -109,14 +110,20 @@ class ShardSync:
         """Create the leases that are missing beside those in the table, level by level, until none is missing."""
         started = self._context.runtime.monotonic()
         shards = await self.list_shards(plan.stream)
-        start = plan.start or _SAFE_START
+        listed_at = started
         for _ in range(len(shards) + 1):
-            mine = of_stream(plan, await self.rows())
-            pin = application_pin(mine, self._context.runtime.wall())
-            missing = missing_leases(shards, mine, start, pin=pin, stream_name=plan.lease_prefix)
-            if not await self._create(missing, "repair"):
-                break
+            rows = await self.rows()
+            if self._context.runtime.monotonic() - listed_at <= SNAPSHOT_S_MAX:
+                missing = self._missing(plan, shards, of_stream(plan, rows))
+                if not await self._create(missing, "repair"):
+                    break
+            listed_at = self._context.runtime.monotonic()
+            shards = await self.list_shards(plan.stream)
         self._synced(started)
+
+    def _missing(self, plan: StreamPlan, shards: Sequence[Shard], rows: Sequence[LeaseRow]) -> list[NewLease]:
+        pin = application_pin(rows, self._context.runtime.wall())
+        return missing_leases(shards, rows, plan.start or _SAFE_START, pin=pin, stream_name=plan.lease_prefix)
 
     def _synced(self, started: float) -> None:
         context = self._context

@@ -156,8 +156,12 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Run `callback` when the clock of the caller's host shows `when`."""
         handle = VirtualHandle(self, callback, args, context if context is not None else copy_context(), when)
         host = HOST.get()
-        real = when if host is None else host.real_time(when)
-        self._schedule(max(real, self.now + _TICK_S) if real > self.now else self.now, handle)
+        # Whether it lies ahead is asked of the caller's clock: translated, rounding may put it at the present instant,
+        # and code that waits until its clock shows `when` would ask again for ever.
+        if when <= (self.now if host is None else host.monotonic()):
+            self._schedule(self.now, handle)
+        else:
+            self._schedule(max(when if host is None else host.real_time(when), self.now + _TICK_S), handle)
         return handle
 
     def call_real(self, real: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
@@ -267,8 +271,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if limit_s is not None and moment > limit_s:
             raise TimeLimit(f"not finished at t={limit_s:g}\n{self.waiting()}")
         self.trace = crc32(pack("<dQ", moment, self.steps), self.trace)
-        self.now = moment
-        self._instant_steps = 0
+        if moment > self.now:
+            self.now = moment
+            self._instant_steps = 0
         while timers and timers[0][0] <= moment:
             handle = heappop(timers)[2]
             handle._scheduled = False  # noqa: SLF001 - the base class's own field.

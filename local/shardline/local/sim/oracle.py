@@ -49,7 +49,8 @@ class Oracle(RowJudge):
         self.redelivered = 0
         self.resent = 0
         self.deliveries = 0
-        self._tenures: dict[tuple[str, str, int], Tenure] = {}
+        self._tenures: dict[tuple[str, str, int, int], Tenure] = {}
+        """By worker, shard, life of the row, token."""
         self._reads: dict[tuple[str, str], deque[float]] = {}
 
     # --- the stream and the table ---
@@ -201,12 +202,15 @@ class Oracle(RowJudge):
             self.violate("I6", shard.shard_id, f"{worker} delivered {position} again after it had processed it")
 
     def _tenure(self, worker: str, shard_id: str, token: int) -> Tenure:
-        tenure = self._tenures.get((worker, shard_id, token))
+        """Return a worker's tenure; the token alone does not name it, for a row that is created again counts anew."""
+        lease = self.leases.get(shard_id)
+        life = 0 if lease is None else lease.life_of(worker)
+        tenure = self._tenures.get((worker, shard_id, life, token))
         if tenure is None:
-            lease = self.leases.get(shard_id)
-            began = lease.checkpoint_at(token) if lease is not None and token else None
+            known = lease is not None and token and life == lease.lives
+            began = lease.checkpoint_at(token) if lease is not None and known else None
             self.tokens.began(lease, shard_id, worker, token)
-            tenure = self._tenures[worker, shard_id, token] = Tenure(len(self._tenures) + 1, began)
+            tenure = self._tenures[worker, shard_id, life, token] = Tenure(len(self._tenures) + 1, began)
         return tenure
 
     def _check_parents(self, shard: ShardTruth) -> None:
@@ -231,10 +235,9 @@ class Oracle(RowJudge):
             return
         shard.log.append((self.simulation.now, "processed", worker, token, position, user.id))
         index = shard.index_of.get(position)
-        tenure = self._tenures.get((worker, shard_id, token))
         if index is not None:
             shard.done[index] = 1
-            shard.under[index] = 0 if tenure is None else tenure.serial
+            shard.under[index] = self._tenure(worker, shard_id, token).serial
         self.processed_ids.add(user.id)
         self.simulation.note(f"{self.simulation.now} processed {worker} {shard_id} {position}")
 

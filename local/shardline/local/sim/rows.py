@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.records import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Position
 from shardline.local.sim.judge import Judge
 from shardline.local.sim.network import Fault
-from shardline.local.sim.truth import Epoch, Lease, ShardTruth, Started, row_position
+from shardline.local.sim.truth import Lease, ShardTruth, Started, row_position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,10 +64,13 @@ class RowJudge(Judge):
     def _row_created(self, lease: Lease, after: Mapping[str, object]) -> None:
         if lease.epochs:
             self.reached["row created again"] += 1
-        lease.present, lease.ended = True, False
+        if lease.cleaned_up and self._sender_id() is not None:
+            self.violate("I6", lease.key, "its row was created again after the finished shard's lease was cleaned up")
+        lease.present, lease.ended, lease.cleaned_up = True, False, False
+        lease.lives += 1
         lease.counter, lease.checkpoint = _counter(after), row_position(after)
         lease.changed_s = lease.sent_s = self.simulation.now
-        lease.epochs.append(Epoch(_owner(after), Started("free", self.simulation.now), lease.checkpoint))
+        lease.begin(_owner(after), Started("free", self.simulation.now))
         lease.remember()
         shard = self.shards.get(lease.shard_id)
         if shard is not None and lease.checkpoint in {LATEST, AT_TIMESTAMP}:
@@ -80,10 +83,13 @@ class RowJudge(Judge):
             self.violate("I9", lease.key, "its row was deleted before SHARD_END")
         elif lease.ended and self._sender_id() is not None:
             self._check_children_began(lease)
+            lease.cleaned_up = True
         lease.forget()
         self.tokens.deleted(lease)
-        lease.epochs.append(Epoch(None, Started("free", self.simulation.now), lease.checkpoint))
+        lease.begin(None, Started("free", self.simulation.now))
         self.reached["row deleted"] += 1
+        if self._sender_id() is None:
+            self._covered = False  # An operator did it: until a repair is done, nobody promises anything.
         self._check_coverage(lease.key)
 
     def _check_children_began(self, lease: Lease) -> None:
@@ -124,7 +130,7 @@ class RowJudge(Judge):
             kind = "released"
         else:
             kind = "expired" if since_s > self.failover_s - EXPIRY_SLACK_S else "stolen"
-        lease.epochs.append(Epoch(new, Started(kind, self.simulation.now), lease.checkpoint))
+        lease.begin(new, Started(kind, self.simulation.now))
         lease.moves += 1
         self.reached[f"lease moved: {kind}"] += 1
         if self.calm and kind in {"expired", "stolen"}:

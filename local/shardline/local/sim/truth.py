@@ -99,6 +99,8 @@ class Epoch:
     owner: str | None
     started: Started
     checkpoint: Position
+    life: int = 0
+    """Which of the row's lives it belongs to."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,10 @@ class Lease:
     ended: bool = False
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     moves: int = 0
+    lives: int = 0
+    """How often the row was created: its counter starts over each time, so a token alone names no tenure."""
+    cleaned_up: bool = False
+    """The row is gone because a worker deleted it after SHARD_END."""
     _counters: list[int] = field(default_factory=list[int])
     _checkpoints: list[Position] = field(default_factory=list[Position])
 
@@ -140,6 +146,14 @@ class Lease:
         self.present = False
         self._counters.clear()
         self._checkpoints.clear()
+
+    def begin(self, owner: str | None, started: Started) -> None:
+        """Note that an ownership epoch begins, at the present checkpoint."""
+        self.epochs.append(Epoch(owner, started, self.checkpoint, self.lives))
+
+    def life_of(self, worker: str) -> int:
+        """Return the life of the row in which the worker owned it last; the present one if it never did."""
+        return next((epoch.life for epoch in reversed(self.epochs) if epoch.owner == worker), self.lives)
 
     def superseded(self, worker: str) -> Epoch | None:
         """Return the epoch that ended the worker's last one, or None while it owns the lease or never did."""
