@@ -15,6 +15,8 @@ from shardline.common.ports.lease_store import Absent, Delete, Equals, Key, Upda
 from shardline.common.ports.state_store import Quarantined, StateItem, StateKey
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shardline.common.ports.lease_store import Condition, Item, Value
 
 __all__ = ["SCHEMA", "STATE_KEY", "delete_of", "read_item", "require_item", "state_table_name", "write_of"]
@@ -74,7 +76,7 @@ def write_of(table: str, key: StateKey, update: Update, expect: StateItem | None
         raise InvalidInput("update", "of fields that are not the fence's", ", ".join(sorted(taken)))
     version = 1 if expect is None else expect.version + 1
     fence: dict[str, Value] = {KIND: key.kind, SCHEMA_VERSION: SCHEMA, TOKEN: token, VERSION: version}
-    kept = {} if expect is None else expect.fields
+    kept: Mapping[str, Value] = {} if expect is None else expect.fields
     size = item_bytes({STATE_KEY: key.text, **fence, **kept, **update.set})
     if size > DYNAMODB_ITEM_BYTES_MAX:
         raise InvalidInput("update", f"of an item of at most {DYNAMODB_ITEM_BYTES_MAX} bytes", f"{size} bytes")

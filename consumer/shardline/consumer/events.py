@@ -37,6 +37,7 @@ __all__ = [
     "RecordParked",
     "RetrievalChosen",
     "RowQuarantined",
+    "SettingsIgnored",
     "ShardEnded",
     "ShardMoved",
     "TaskFailed",
@@ -52,6 +53,15 @@ _LOOPS: Final = {
     "reporter": Operation.WORKER_METRIC_STATS,
 }
 """The supervised loops whose rounds the KCL measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsIgnored(Event):
+    """Settings of a KCL configuration that have no meaning here; docs/worker.md says why."""
+
+    name: ClassVar[str] = "settings.ignored"
+    level: ClassVar[str] = "warning"
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

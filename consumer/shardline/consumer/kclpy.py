@@ -1,6 +1,7 @@
 """Runs processor classes written for KCLPy (`amazon_kclpy`) under a `Worker`, on threads, without Java.
 
-    worker.add_processor(kclpy.adapt(RecordProcessor))
+    worker.add_processor(kclpy.adapt(RecordProcessor))      # under a worker of your own
+    kclpy.run(RecordProcessor, "sample.properties")         # or in place of KCLPy's own command
 
 The methods are called with what each generation of KCLPy gives them, told apart by how many arguments they take: one
 input object (v2, v3), or the values themselves (v1, and tutorials: ``process_records(self, records)``, which cannot
@@ -17,21 +18,28 @@ import base64
 import inspect
 import threading
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from shardline.common.clock import AsyncioRuntime
+from shardline.common.connection import Connection
 from shardline.common.errors import CheckpointRefused, LeaseGone
 from shardline.common.records import Position, parse_sequence_number
+from shardline.consumer.events import SettingsIgnored
+from shardline.consumer.kcl_properties import load_kcl
 from shardline.consumer.processor import Checkpointer, ShardLease, ShardProcessor
+from shardline.consumer.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from shardline.common.events import Listener
     from shardline.common.ports.runtime import Runtime
+    from shardline.common.ports.services import Services
     from shardline.consumer.handler import Batch
     from shardline.consumer.handler import Record as UserRecord
 
-__all__ = ["CheckpointError", "KclPyCheckpointer", "KclPyProcessor", "adapt"]
+__all__ = ["CheckpointError", "KclPyCheckpointer", "KclPyProcessor", "adapt", "run", "worker_of"]
 
 
 class CheckpointError(Exception):
@@ -214,3 +222,52 @@ def adapt(processor: Callable[[], Any], *, runtime: Runtime | None = None) -> Ca
     """
     used = runtime or AsyncioRuntime()
     return lambda: KclPyProcessor(processor(), used)
+
+
+def worker_of(
+    processor: Callable[[], Any],
+    properties: str,
+    *,
+    connection: Services | None = None,
+    listeners: Iterable[Listener] = (),
+) -> Worker:
+    """Return the worker that a KCL's `.properties` text describes, with the processor registered.
+
+    `connection` overrides what the text says of region and endpoints. Keys without meaning here are named in an event
+    (``settings.ignored``). Raises `UnknownSetting` for a key that no KCL has, and `InvalidInput` naming the key for a
+    value out of range; nothing is sent.
+    """
+    loaded = load_kcl(properties)
+    settings = loaded.settings
+    worker = Worker(
+        settings.application.name,
+        streams=settings.stream,
+        start=settings.start,
+        connection=connection or Connection(**settings.connection.arguments()),
+        config=settings.config,
+        listeners=listeners,
+    )
+    worker.add_processor(adapt(processor))
+    if loaded.ignored:
+        worker.events.emit(SettingsIgnored(names=loaded.ignored))
+    return worker
+
+
+def run(
+    processor: Callable[[], Any],
+    properties_file: str | Path,
+    *,
+    connection: Services | None = None,
+    listeners: Iterable[Listener] | None = None,
+) -> None:
+    """Run a KCLPy processor class as the MultiLangDaemon would with this `.properties` file, until SIGTERM or SIGINT.
+
+    `listeners` None logs every event through structlog. Raises `OSError` for a file that cannot be read, what
+    `worker_of` raises, and what starting a worker raises.
+    """
+    if listeners is None:
+        from shardline.common.metrics.logs import LogListener  # noqa: PLC0415 - structlog only where it logs.
+
+        listeners = [LogListener()]
+    text = Path(properties_file).read_text(encoding="latin-1")  # As Java reads such files.
+    worker_of(processor, text, connection=connection, listeners=listeners).run()
