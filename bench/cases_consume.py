@@ -148,7 +148,8 @@ class Meter:
 
     def mark(self, seen: int) -> bool:
         """Look at the clock when a round's end is passed; say whether the work is done."""
-        if seen >= (self._last if self._marks else self._first):
+        done = len(self._marks) == 2  # The other shards' handlers are still asked.
+        if not done and seen >= (self._last if self._marks else self._first):
             if not self._marks:
                 gc.collect()
                 gc.freeze()

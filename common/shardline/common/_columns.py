@@ -1,6 +1,8 @@
-"""The records of an aggregate by columns: where keys and data stand in the blob, in arrays of four bytes each.
+"""The records of an aggregate by columns: where keys and data stand in the blob.
 
-Invariant: `key_indexes`, `starts`, `stops` (and `hash_indexes`, once there is one) are equally long.
+Invariant: `key_indexes`, `starts`, `stops` (and `hash_indexes`, once there is one) are equally long. They are lists in
+a blob of the usual size, arrays of four bytes each in a large one: numbers in a list weigh up to thirteen times the
+bytes that they stand for, but need not be made anew each time they are read.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ from itertools import repeat
 
 from shardline.common._texts import Texts
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Column = list[int] | array[int]
+
 POSITION_MAX = 2**32 - 1
+LISTS_BLOB_BYTES_MAX = 256 * 1024
+"""Up to this length of the blob columns are lists."""
 NO_HASH_KEY = POSITION_MAX
 """Stands for "none given" in the column of explicit hash key indexes; no table can be that long."""
 
@@ -38,13 +46,14 @@ class Columns:
     def __init__(self, blob: bytes) -> None:
         self.keys = Texts(blob)
         self.hash_keys = Texts(blob)
-        self.key_indexes = array("I")  # Of each record: where its key stands in `keys`,
-        self.starts = array("I")  # and from where to where its data stand in the blob.
-        self.stops = array("I")
+        large = len(blob) > LISTS_BLOB_BYTES_MAX
+        self.key_indexes: Column = array("I") if large else []  # Of each record: where its key stands in `keys`,
+        self.starts: Column = array("I") if large else []  # and from where to where its data stand in the blob.
+        self.stops: Column = array("I") if large else []
         self.hash_indexes: array[int] | None = None  # From the first explicit hash key on; NO_HASH_KEY for none.
-        self.tagged = array("I")  # The records with tags, by number, and where these records stand.
-        self.tagged_starts = array("I")
-        self.tagged_stops = array("I")
+        self.tagged: Column = array("I") if large else []  # The records with tags, by number, and where they stand.
+        self.tagged_starts: Column = array("I") if large else []
+        self.tagged_stops: Column = array("I") if large else []
         self.tags = 0
         self.empty_keys = 0  # Keys of lengths that no service admits.
         self.long_keys = 0
@@ -64,10 +73,10 @@ class Columns:
         if not keys:
             return
         before = len(self)
-        self.key_indexes.fromlist(keys)
-        self.starts.fromlist(starts)
-        self.stops.fromlist(stops)
-        self._top_key = max(self._top_key, *keys)
+        self.key_indexes.extend(keys)
+        self.starts.extend(starts)
+        self.stops.extend(stops)
+        self._top_key = max(self._top_key, max(keys))  # noqa: PLW3301 - flattened, it would copy the list.
         if hashed or self.hash_indexes is not None:
             self._pad_hash_indexes()
             for number, index in hashed:

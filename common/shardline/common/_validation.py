@@ -170,10 +170,10 @@ class Validation:
         """Read the fields of AggregatedRecord: runs of the usual shape at once, the rest one by one."""
         blob = self.data
         while at < end:
-            if blob[at] == RECORD_ENTRY:
-                at = self._usual_records(at, end)
-            elif blob[at] == KEY_ENTRY:
+            if blob[at] == KEY_ENTRY:
                 at = self._usual_keys(at, end)
+            if at < end and blob[at] == RECORD_ENTRY:
+                at = self._usual_records(at, end)
             if self._room <= 0:
                 yield
                 continue
@@ -200,10 +200,12 @@ class Validation:
         try:
             for _ in repeat(None, self._room):
                 # Reading a few bytes past `end` is safe: the digest stands there.
+                if blob[at] != KEY_ENTRY:
+                    break
                 size = blob[at + 1]
                 start = at + 2
                 stop = start + size
-                if blob[at] != KEY_ENTRY or size > _ONE_BYTE or stop > end:
+                if size > _ONE_BYTE or stop > end:
                     break
                 texts.append(blob[start:stop].decode())
                 at = stop
@@ -214,62 +216,67 @@ class Validation:
         self.columns.keys.add_run(first, texts)
         return at
 
-    def _usual_records(self, at: int, end: int) -> int:  # noqa: C901 - the hot loop: calls would double its cost.
+    def _usual_records(self, first: int, end: int) -> int:  # noqa: C901, PLR0912, PLR0915 - the hot loop: no calls.
         """Read records as encoders write them (index, hash index or none, data) while they follow each other.
 
-        Returns where they end. This loop is what decoding costs: everything in it is spelled out on purpose.
+        Returns where they end. This loop is what decoding costs: everything in it is spelled out on purpose. It looks
+        at `end` only when it is through: one that goes beyond is taken back, and read where nothing is left to chance.
         """
         blob = self.data
         keys: list[int] = []
         starts: list[int] = []
         stops: list[int] = []
         hashed: list[tuple[int, int]] = []
-        for _ in repeat(None, min(self._room, self._sub_records_max - len(self.columns))):
-            # Reading a few bytes past `end` is safe: the digest stands there, and `stop` is compared in the end.
-            if blob[at] != RECORD_ENTRY:
-                break
-            size, body = blob[at + 1], at + 2
-            if size > _ONE_BYTE:
-                high = blob[body]
-                if high > _ONE_BYTE:
+        at = first
+        try:
+            for _ in repeat(None, min(self._room, self._sub_records_max - len(self.columns))):
+                if blob[at] != RECORD_ENTRY:
                     break
-                size += (high << 7) - 128
-                body += 1
-            stop = body + size
-            key = blob[body + 1]
-            if blob[body] != RECORD_KEY_INDEX or stop > end:
-                break
-            body += 2
-            if key > _ONE_BYTE:
-                high = blob[body]
-                if high > _ONE_BYTE:
+                size, body = blob[at + 1], at + 2
+                if size > _ONE_BYTE:
+                    high = blob[body]
+                    if high > _ONE_BYTE:
+                        break
+                    size += (high << 7) - 128
+                    body += 1
+                stop = body + size
+                if blob[body] != RECORD_KEY_INDEX:
                     break
-                key += (high << 7) - 128
-                body += 1
-            kind = blob[body]
-            hash_index = -1
-            if kind == RECORD_HASH_INDEX:
-                hash_index = blob[body + 1]
+                key = blob[body + 1]
                 body += 2
-                kind = blob[body]
-            size, body = blob[body + 1], body + 2
-            if size > _ONE_BYTE:
-                high = blob[body]
-                if high > _ONE_BYTE:
+                if key > _ONE_BYTE:
+                    high = blob[body]
+                    if high > _ONE_BYTE:
+                        break
+                    key += (high << 7) - 128
+                    body += 1
+                if blob[body] != RECORD_DATA:
+                    if blob[body] != RECORD_HASH_INDEX or blob[body + 2] != RECORD_DATA or blob[body + 1] > _ONE_BYTE:
+                        break
+                    hashed.append((len(keys), blob[body + 1]))
+                    body += 2
+                size, body = blob[body + 1], body + 2
+                if size > _ONE_BYTE:
+                    high = blob[body]
+                    if high > _ONE_BYTE:
+                        break
+                    size += (high << 7) - 128
+                    body += 1
+                if body + size != stop:
                     break
-                size += (high << 7) - 128
-                body += 1
-            if kind != RECORD_DATA or body + size != stop or hash_index > _ONE_BYTE:
-                break
-            if hash_index >= 0:
-                hashed.append((len(keys), hash_index))
-            keys.append(key)
-            starts.append(body)
-            stops.append(stop)
-            at = stop
+                keys.append(key)
+                starts.append(body)
+                stops.append(stop)
+                at = stop
+        except IndexError:
+            pass  # Beyond the digest: the last record's size was a lie.
+        while stops and stops[-1] > end:
+            del keys[-1], starts[-1], stops[-1]
+        while hashed and hashed[-1][0] >= len(keys):
+            del hashed[-1]
         self._room -= len(keys)
         self.columns.add_run(keys, starts, stops, hashed)
-        return at
+        return stops[-1] if stops else first
 
     def _table_entry(self, tag: int, start: int, stop: int) -> None:
         """Append blob[start:stop] to the table that `tag` names."""

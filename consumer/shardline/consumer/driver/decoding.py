@@ -44,7 +44,10 @@ class Decoder:
         pieces: list[Piece] = []
         total = decoded = 0
         for record in page.records:
-            piece = await self._piece(record)
+            check = Validation(record.data, max_sub_records=self._config.max_sub_records)
+            while not check.step():  # noqa: ASYNC110 - nobody is waited for: the loop gets its turn between two steps.
+                await asyncio.sleep(0)
+            piece = self._piece(record, check)
             if piece.pending == 0:
                 continue
             if self._apart and piece.records.reason is not None:
@@ -75,14 +78,11 @@ class Decoder:
             drop_misplaced=self._config.drop_misplaced,
         )
 
-    async def _piece(self, record: KinesisRecord) -> Piece:
+    def _piece(self, record: KinesisRecord, check: Validation) -> Piece:
         number = int(record.sequence_number)
         origin = Origin(
             self._stream, self._row.shard_id, record.sequence_number, number, record.arrival_time_s, self._token
         )
-        check = Validation(record.data, max_sub_records=self._config.max_sub_records)
-        while not check.step():  # noqa: ASYNC110 - nobody is waited for: the loop gets its turn between two steps.
-            await asyncio.sleep(0)
         records = iterate(check, record.partition_key, hash_range=self._placement.to_judge(check))
         return Piece(origin, records, self._skip(number, records), len(record.data))
 
