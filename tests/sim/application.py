@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from shardline.common.records import Position
-from shardline.consumer.policy import park_record, per_key
+from shardline.consumer.policy import park_key, park_record, per_key
 from shardline.local.sim.oracle import user_ids
 from shardline.local.sim.threads import sleep_blocking
 
@@ -60,7 +60,10 @@ class Application:
 
     def _policy(self) -> FailurePolicy | None:
         attempts = self._faults.park_attempts
-        return None if attempts is None else park_record(self._lot, attempts=attempts)
+        if attempts is None:
+            return None
+        park = park_key if self._faults.park_keys else park_record
+        return park(self._lot, attempts=attempts)
 
     async def _lot(self, parked: Parked) -> None:
         """Keep a parked record; now and then the lot cannot."""
@@ -69,6 +72,9 @@ class Application:
         if self._world.chaos.on and network.chance(self._faults.fails / 2, "parking failed"):
             raise HandlerError
         position = Position(int(parked.sequence_number), parked.sub_sequence_number)
+        if self._faults.park_keys:
+            self._world.parking.parked(self._worker_id, parked)
+            return
         self._oracle.parked(self._worker_id, parked.shard_id, position, parked.data)
 
     # --- the handlers ------------------------------------------------------------------------------------------------
@@ -105,6 +111,8 @@ class Application:
         (user,) = user_ids(record.data)
         if record.misplaced:
             self._oracle.reached["misplaced record delivered"] += 1
+        if self._faults.park_keys:
+            self._world.parking.delivered(record)
         self._oracle.delivered(self._worker_id, record.shard_id, record.position, record.token, user)
 
     def _processed(self, records: Sequence[Record], *, cancelled: bool = False) -> None:

@@ -43,13 +43,15 @@ class HandlerFaults:
     """What the application's handler is (`per_batch`, `blocking`, `lanes` at a time), and what it does wrong.
 
     Shares per call, seconds; `stubborn` calls swallow cancellations, `poison` is the share of records at which it
-    always fails; a record that has failed `park_attempts` times is parked (None: tried for ever).
+    always fails; a record that has failed `park_attempts` times is parked (None: tried for ever), with `park_keys` its
+    key too.
     """
 
     per_batch: bool = False
     blocking: bool = False
     lanes: int = 1
     park_attempts: int | None = None
+    park_keys: bool = False
     stubborn: float = 0.0
     poison: float = 0.0
     slow: float = 0.0
@@ -384,6 +386,38 @@ def _hard_start(seed: int, random: Random) -> Knobs:
     )
 
 
+def _parked_keys(seed: int, random: Random) -> Knobs:
+    lost = Faults(
+        reply_lost=random.choice((0.0, 0.1, 0.25)),
+        late=random.choice((0.0, 0.15)),
+        late_s=random.choice((5.0, 30.0)),
+        twice=random.choice((0.0, 0.1)),
+        latency_s=0.1,
+    )
+    rates = Rates(
+        crash=random.choice((0.5, 1.5)), pause=random.choice((0.0, 1.0)), reshard=random.choice((0.0, 0.5, 1.5))
+    )
+    handler = HandlerFaults(
+        per_batch=random.random() < 0.3,
+        lanes=random.choice((1, 1, 4)),
+        park_attempts=2,
+        park_keys=True,
+        poison=random.choice((0.01, 0.03)),
+        fails=random.choice((0.0, 0.02)),
+    )
+    return replace(
+        _plain(seed, random, "parked keys"),
+        dynamodb=lost,
+        rates=rates,
+        handler=handler,
+        same_id=random.random() < 0.5,
+        restart_s=random.choice((2.0, 20.0)),
+        failover_s=random.choice((5.0, 10.0)),
+        auditor=random.random() < 0.5,
+        checkpoint_records=random.choice((None, 1)),
+    )
+
+
 PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "swarm": _swarm,
     "healthy": _healthy,
@@ -397,6 +431,7 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "doubled writes": _doubled,
     "cut off": _cut_off,
     "hard start": _hard_start,
+    "parked keys": _parked_keys,
     "squeezed": _squeezed,
     "superseded": _superseded,
 }

@@ -13,13 +13,15 @@ from typing import NamedTuple
 
 from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
 from tests.sim.lease_model import KNOWN_BROKEN, SOUND, explore
+from tests.sim.parking_bugs import PARKING_BUGS
 from tests.sim.run import play
 
+ALL_BUGS = BUGS | PARKING_BUGS
 BUDGET_S = 20.0
 _MISTAKES = {"AttributeError", "NameError", "TypeError", "KeyError"}
 """A world that ends so shows a mistake in the planting, not the planted bug."""
 
-__all__ = ["BUDGET_S", "Caught", "hunt", "main"]
+__all__ = ["ALL_BUGS", "BUDGET_S", "Caught", "hunt", "main"]
 
 
 class Caught(NamedTuple):
@@ -37,7 +39,7 @@ def hunt(name: str, *, budget_s: float = BUDGET_S) -> Caught:
 
     Both must find it where it has both.
     """
-    bug, begin = BUGS[name], time.process_time()
+    bug, begin = ALL_BUGS[name], time.process_time()
     model = by_model(bug.model) if bug.model else ""
     if bug.model and not model:
         return Caught(name, "", "not by the model check", time.process_time() - begin)
@@ -81,14 +83,14 @@ def hunt_all(name: str) -> Caught:
 def main(arguments: list[str] | None = None) -> int:
     """Hunt every bug; return 1 if one was not caught within its budget, or a sound rule of the model breaks."""
     parser = argparse.ArgumentParser(prog="make sim-mutants")
-    parser.add_argument("--bug", choices=BUGS, action="append")
+    parser.add_argument("--bug", choices=ALL_BUGS, action="append")
     parser.add_argument(
         "--model", action="store_true", help="also check the sound rules, restarts and a leader included"
     )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", default="out/sim-mutants.json")
     options = parser.parse_args(arguments)
-    wanted = options.bug or list(BUGS)
+    wanted = options.bug or list(ALL_BUGS)
     found: list[Caught] = []
     with ProcessPoolExecutor(options.processes, max_tasks_per_child=1) as pool:
         for caught in pool.map(hunt_all, wanted):

@@ -16,7 +16,7 @@ from tests.sim.run import play, replay_line
 from tests.sim.shrink import shrink
 from tests.sim.world import World
 
-SEEDS = {"swarm": range(1, 13)}
+SEEDS = {"swarm": range(1, 13), "parked keys": range(1, 6)}
 FAST_BUGS = (
     "validity credited at the reply",
     "validity credited on a re-read",

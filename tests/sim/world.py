@@ -22,6 +22,7 @@ from shardline.local.tables.core import LeaseTables, TableOptions
 
 from tests.sim.chaos import Chaos
 from tests.sim.fleet import Fleet
+from tests.sim.parking import Operator, ParkingJudge
 from tests.sim.writers import Writers
 
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ class World:
         self.network = Network(self.sim)
         self.oracle = Oracle(self.sim, self.network, failover_s=knobs.failover_s)
         self.oracle.stop_at_first = stop_at_first
-        self.state = KinesisState(_stream_options(knobs), sink=self.oracle.sink)
-        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self.oracle.sink)
+        self.parking = ParkingJudge(self.oracle)
+        sink = self.parking.sink if knobs.handler.park_keys else self.oracle.sink
+        self.state = KinesisState(_stream_options(knobs), sink=sink)
+        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=sink)
         self.services = SimServices(self.network, self.state, self.tables)
         self.state.create_stream(STREAM.name, knobs.shards, now=self.sim.wall_s)
         self.note_ranges()
@@ -92,10 +95,16 @@ class World:
         self.network.set_faults(Service.KINESIS, knobs.kinesis)
         self.network.set_faults(Service.DYNAMODB, knobs.dynamodb)
         self.writers.start()
+        operator = Operator(self) if knobs.handler.park_keys else None
+        if operator is not None:
+            operator.start()
         await self.chaos.run(knobs.chaos_s)
         self.network.heal()
         self.chaos.end()
         await self._drain()
+        if operator is not None:
+            await operator.finish()
+            self.parking.finish()
         await self.fleet.stop()
         self.oracle.finish()
 

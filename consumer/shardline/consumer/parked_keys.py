@@ -96,6 +96,10 @@ class ParkedKey:
         """What the key is called where it must not be shown."""
         return _digest(self.partition_key)
 
+    def takes(self, place: Place) -> bool:
+        """Say whether the key's record there follows it; one before the first was handled, and comes again."""
+        return not _precedes(place, self.first)
+
 
 def state_key(lease_key: str) -> StateKey:
     """Return the key of the item that holds a lease's parked keys."""
@@ -171,10 +175,13 @@ def _both(name: str, one: Value, other: Value) -> Value:
 
 
 def parking(item: StateItem | None, key: ParkedKey) -> Update | None:
-    """Return what makes `key` parked, with `key.last` as its last record."""
+    """Return what makes `key` parked from `key.first` on, with `key.last` among its records."""
     fields = {} if item is None else item.fields
-    if _KEY + key.digest in fields:
-        return following(item, key.partition_key, key.last)
+    place = Place.parse(str(fields.get(_LAST + key.digest, key.last)))
+    last = key.last if place.shard_id != key.last.shard_id or place.position < key.last.position else place
+    stands = fields.get(_KEY + key.digest)
+    if isinstance(stands, Mapping) and not _precedes(key.first, Place.parse(str(stands.get("first")))):
+        return None if last == place else Update(set={_LAST + key.digest: str(last)})
     value: dict[str, Value] = {
         "key": key.partition_key.encode("utf-8", "surrogatepass"),
         "first": str(key.first),
@@ -182,7 +189,12 @@ def parking(item: StateItem | None, key: ParkedKey) -> Update | None:
         "reason": key.reason,
         "attempts": key.attempts,
     }
-    return Update(set={_KEY + key.digest: value, _LAST + key.digest: str(key.last)})
+    return Update(set={_KEY + key.digest: value, _LAST + key.digest: str(last)})
+
+
+def _precedes(one: Place, other: Place) -> bool:
+    """Say whether a place lies before another one in the same shard."""
+    return one.shard_id == other.shard_id and one.position < other.position
 
 
 def following(item: StateItem | None, partition_key: str, place: Place) -> Update | None:

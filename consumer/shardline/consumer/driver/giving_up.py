@@ -102,7 +102,7 @@ class Failures:
         assert keys is not None, "only a policy that parks keys has any"
         key = await keys.follow(record)
         if key is None:
-            return False if keys.holds(record.partition_key) else None
+            return False if keys.holds(record) else None
         if key.first == (record.shard_id, record.position):
             return await self.to_lot(record, key.reason, key.attempts)
         return await self.to_lot(record, KEY_PARKED, 0)

@@ -58,16 +58,15 @@ class KeyParking:
         self._keys: dict[str, ParkedKey] = {}
         self._lock = asyncio.Lock()
 
-    def holds(self, partition_key: str | None) -> bool:
-        """Say whether a key is parked, as far as is known here."""
-        return partition_key in self._keys
+    def holds(self, record: Record) -> bool:
+        """Say whether a record's key is parked, as far as is known here, and the record is to follow it."""
+        partition_key = record.partition_key
+        key = None if partition_key is None else self._keys.get(partition_key)
+        return key is not None and key.takes(Place(record.shard_id, record.position))
 
     def first_of(self, batch: Batch) -> Record | None:
-        """Return the first record of a batch whose key is parked, or None."""
-        keys = self._keys
-        if not keys:
-            return None
-        return next((record for record in batch if record.partition_key in keys), None)
+        """Return the first record of a batch that is to follow its parked key, or None."""
+        return next((record for record in batch if self.holds(record)), None) if self._keys else None
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
@@ -153,7 +152,7 @@ class KeyParking:
             reason=reason,
             attempts=attempts,
         )
-        if not await self._change("state.park", lambda item: parking(item, key)):
+        if not await self._change("state.park", lambda item: parking(item, key)) or not await self._keeper.valid():
             return False
         self._context.events.emit(
             KeyParked(lease=self._lease.key, position=str(record.position), key=key.digest, keys=len(self._keys))
@@ -163,12 +162,14 @@ class KeyParking:
     async def follow(self, record: Record) -> ParkedKey | None:
         """Note that a record follows its key; None when that did not come to be: released, or stopped before.
 
-        A caller that gets None asks `holds` again.
+        Stopped also means that the lease is not valid any more. A caller that gets None asks `holds` again.
         """
         partition_key = record.partition_key
         assert partition_key is not None, "only keys are parked"
         place = Place(record.shard_id, record.position)
         await self._change("state.follow", lambda item: following(item, partition_key, place))
+        if not await self._keeper.valid():
+            return None
         key = self._keys.get(partition_key)
         return key if key is not None and _covers(key.last, place) else None
 

@@ -106,7 +106,7 @@ class Lanes:
         """Deliver one record until it is done or parked; False when it is neither."""
         failures.reset()
         while self._may_go_on(record.position, failures.attempts) and await self._keeper.valid():
-            if self._keys is not None and self._keys.holds(record.partition_key):
+            if self._keys is not None and self._keys.holds(record):
                 self._begin(record)
                 followed = await failures.follow(record)
                 if followed is None:
