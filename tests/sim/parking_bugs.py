@@ -21,7 +21,7 @@ __all__ = ["PARKING_BUGS"]
 
 def _lot_first(_original: Any) -> Any:
     async def park(self: Failures, record: Any) -> bool:
-        if not await self._to_lot(record, self._reason, self.attempts):
+        if not await self.to_lot(record, self._reason, self.attempts):
             return False
         return self._keys is None or await self._keys.park(record, self._reason, self.attempts)
 
