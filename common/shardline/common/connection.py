@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.kinesis import KinesisApi
     from shardline.common.ports.lease_store import LeaseStore
     from shardline.common.ports.metrics import MetricsApi
+    from shardline.common.ports.storage import MessageQueue, ObjectStore
 
 __all__ = ["Connection", "Credentials", "ServiceSettings", "Wire"]
 
@@ -120,8 +121,9 @@ class Connection:
     """The way to Kinesis, DynamoDB and CloudWatch; implements `shardline.common.ports.services.Services`.
 
     The short fields (`session` ... `insecure_plain_http`) are the common default; `kinesis_settings`,
-    `dynamodb_settings` and `cloudwatch_settings` change single services. Time-outs are seconds: `connect_timeout_s` for
-    TCP and TLS together, `read_timeout_s` for the longest silence within an answer; each call has its own limit on top.
+    `dynamodb_settings`, `cloudwatch_settings`, `s3_settings` and `sqs_settings` change single services. Time-outs are
+    seconds: `connect_timeout_s` for TCP and TLS together, `read_timeout_s` for the longest silence within an answer;
+    each call has its own limit on top.
     `wire` is the encoding of Kinesis' large bodies: `auto` sends the first control-plane call as CBOR where cbor2 is
     installed, and takes what the service answers. `events` hears which wire was chosen.
 
@@ -147,6 +149,8 @@ class Connection:
     kinesis_settings: ServiceSettings = _NOTHING
     dynamodb_settings: ServiceSettings = _NOTHING
     cloudwatch_settings: ServiceSettings = _NOTHING
+    s3_settings: ServiceSettings = _NOTHING
+    sqs_settings: ServiceSettings = _NOTHING
     events: Events | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -156,11 +160,11 @@ class Connection:
                 raise InvalidInput(name, "a finite number of seconds above 0")
         if self.wire not in _WIRES:
             raise InvalidInput("wire", f"one of {', '.join(_WIRES)}")
-        for name in ("kinesis", "dynamodb", "cloudwatch"):
+        for name in ("kinesis", "dynamodb", "cloudwatch", "s3", "sqs"):
             self.settings(name)
 
     def settings(self, service: str) -> ServiceSettings:
-        """Return the settings of `service` (kinesis, dynamodb, cloudwatch), the common default filled in."""
+        """Return the settings of `service` (kinesis, dynamodb, cloudwatch, s3, sqs), the common default filled in."""
         default = ServiceSettings(
             session=self.session,
             profile=self.profile,
@@ -210,6 +214,20 @@ class Connection:
         from shardline.common.aws.cloudwatch import open_metrics  # noqa: PLC0415 - loads the SDK only when used.
 
         return open_metrics(self)
+
+    def objects(self) -> AbstractAsyncContextManager[ObjectStore]:
+        """Open S3; raises as `kinesis` does."""
+        _require_sdk()
+        from shardline.common.aws.storage import open_objects  # noqa: PLC0415 - loads the SDK only when used.
+
+        return open_objects(self)
+
+    def queue(self) -> AbstractAsyncContextManager[MessageQueue]:
+        """Open SQS; raises as `kinesis` does."""
+        _require_sdk()
+        from shardline.common.aws.storage import open_queue  # noqa: PLC0415 - loads the SDK only when used.
+
+        return open_queue(self)
 
 
 def _require_sdk() -> None:

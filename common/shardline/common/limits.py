@@ -63,6 +63,10 @@ DYNAMODB_TRANSACT_WRITES_MAX: Final = 100
 PUT_METRIC_DATA_MAX: Final = 1000
 PUT_METRIC_DATA_BYTES_MAX: Final = 1 * MIB
 
+# --- SQS (its developer guide, "Message quotas"; 1 MiB since August 2025, 256 KiB before) ---
+SQS_MESSAGE_BYTES_MAX: Final = 1 * MIB
+"""A queue's own MaximumMessageSize may be lower (1 KiB at least)."""
+
 # --- The aggregation format (the KPL's aggregation-format document; KPL configuration) ---
 AGGREGATE_BYTES_DEFAULT: Final = 51_200
 AGGREGATE_SUB_RECORDS_MAX: Final = 2_000_000

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from shardline.consumer.lineage import Start, StartPoint
     from shardline.consumer.parked_keys import ParkedKey
     from shardline.consumer.parking import FileLot, StreamLot
+    from shardline.consumer.parking_aws import S3Lot, SqsLot
     from shardline.consumer.policy import (
         FailurePolicy,
         Parked,
@@ -53,9 +54,11 @@ _EXPORTS: dict[str, str] = {
     "ReadableLot": "policy",
     "Record": "handler",
     "Replayed": "replaying",
+    "S3Lot": "parking_aws",
     "ShardLease": "processor",
     "ShardProcessor": "processor",
     "Retrieval": "config",
+    "SqsLot": "parking_aws",
     "Start": "lineage",
     "StreamConfig": "streams",
     "TrackingConfig": "streams",
@@ -94,8 +97,10 @@ __all__ = [
     "Record",
     "Replayed",
     "Retrieval",
+    "S3Lot",
     "ShardLease",
     "ShardProcessor",
+    "SqsLot",
     "Start",
     "StartPoint",
     "StreamConfig",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING
 from shardline.common.errors import NotApplied
 from shardline.common.limits import GET_RECORDS_LIMIT_MAX, SHARD_READS_PER_S
 from shardline.common.ports.kinesis import PutEntry, StartAt, StartKind, Stream
-from shardline.consumer.policy import Parked
+from shardline.consumer.parked_json import default_connection, is_of, json_of, parked_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from shardline.common.ports.kinesis import KinesisApi
     from shardline.common.ports.services import Services
+    from shardline.consumer.policy import Parked
 
 __all__ = ["FileLot", "StreamLot"]
 
@@ -37,7 +36,7 @@ class FileLot:
 
     def __call__(self, parked: Parked) -> None:
         """Append a record and flush it to the disk; raises `OSError` when that fails."""
-        line = _json(parked) + b"\n"
+        line = json_of(parked) + b"\n"
         with self.path.open("a+b") as file:
             if file.tell() and not self._ends_a_line(file):
                 line = b"\n" + line
@@ -56,8 +55,8 @@ class FileLot:
             return
         with self.path.open("rb") as file:
             for line in file:
-                parked = _parked(line)
-                if parked is not None and _is_of(parked, stream, partition_key):
+                parked = parked_of(line)
+                if parked is not None and is_of(parked, stream, partition_key):
                     yield parked
 
 
@@ -75,8 +74,8 @@ class StreamLot:
 
     async def __call__(self, parked: Parked) -> None:
         """Put a record; raises a `ServiceError` when it is not known to be in the stream."""
-        entry = PutEntry(_json(parked), parked.partition_key or "parked")
-        async with (self._connection or _default_connection()).kinesis() as kinesis:
+        entry = PutEntry(json_of(parked), parked.partition_key or "parked")
+        async with (self._connection or default_connection()).kinesis() as kinesis:
             (outcome,) = await kinesis.put_records(self.stream, [entry], timeout_s=self._timeout_s)
         if outcome.sequence_number is None:
             raise NotApplied(outcome.error_code or "NotWritten")
@@ -86,11 +85,11 @@ class StreamLot:
 
         What has passed that stream's retention is gone; a replay then says that its key's last record is missing.
         """
-        async with (self._connection or _default_connection()).kinesis() as kinesis:
+        async with (self._connection or default_connection()).kinesis() as kinesis:
             for shard_id in await self._shards(kinesis):
                 async for data in self._read(kinesis, shard_id):
-                    parked = _parked(data)
-                    if parked is not None and _is_of(parked, stream, partition_key):
+                    parked = parked_of(data)
+                    if parked is not None and is_of(parked, stream, partition_key):
                         yield parked
 
     async def _shards(self, kinesis: KinesisApi) -> list[str]:
@@ -118,41 +117,3 @@ class StreamLot:
                 return
             iterator = page.next_iterator
             await asyncio.sleep(1 / SHARD_READS_PER_S)
-
-
-def _is_of(parked: Parked, stream: str, partition_key: str) -> bool:
-    return (parked.stream, parked.partition_key) == (stream, partition_key)
-
-
-def _parked(line: bytes) -> Parked | None:
-    """Return the record of a JSON object, None for what is none."""
-    try:
-        item = json.loads(line)
-        return Parked(**{**item, "data": base64.b64decode(item["data"], validate=True)})
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _json(parked: Parked) -> bytes:
-    item = {
-        "stream": parked.stream,
-        "shard_id": parked.shard_id,
-        "sequence_number": parked.sequence_number,
-        "sub_sequence_number": parked.sub_sequence_number,
-        "partition_key": parked.partition_key,
-        "explicit_hash_key": parked.explicit_hash_key,
-        "data": base64.b64encode(parked.data).decode("ascii"),
-        "headers": dict(parked.headers),
-        "arrival_time_s": parked.arrival_time_s,
-        "reason": parked.reason,
-        "attempts": parked.attempts,
-        "parked_at_s": parked.parked_at_s,
-    }
-    return json.dumps(item, separators=(",", ":")).encode()
-
-
-def _default_connection() -> Services:
-    """Return the environment's connection."""
-    from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection was given.
-
-    return Connection()

@@ -11,6 +11,7 @@ when the service refuses them all the same. `Signer.adjust_clock` follows the se
 from __future__ import annotations
 
 import os
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -34,11 +35,11 @@ from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import CredentialsRefused, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
-    from shardline.common.connection import ServiceSettings
+    from shardline.common.connection import Connection, ServiceSettings
 
-__all__ = ["Route", "Signer", "configured_region", "open_route"]
+__all__ = ["Route", "Signer", "configured_region", "open_client", "open_route"]
 
 CLOCK_SKEW_S_MIN = 60.0
 """Below it a refusal is not the clock's fault (the services allow five minutes)."""
@@ -255,12 +256,7 @@ async def open_route(service: str, settings: ServiceSettings) -> Route:
     Raises `InvalidInput` for a missing region or an endpoint (configured anywhere) that the rules refuse.
     """
     region = configured_region(settings)
-    session = _new_session(settings)
-    load = _source(settings, session)
-    if settings.role_arn is not None:
-        load = _assumed(settings, session, load)
-    holder = _Holder(load)
-    session.register_component("credential_provider", holder)
+    session, holder = _with_credentials(settings)
     config = AioConfig(
         retries={"total_max_attempts": 1, "mode": "standard"},
         parameter_validation=False,
@@ -281,6 +277,48 @@ async def open_route(service: str, settings: ServiceSettings) -> Route:
     check_region_of_endpoint(field, url, region)
     ca_bundle = settings.ca_bundle or _config(session, "ca_bundle")
     return Route(url, region, user_agent, Signer(client, signer, context, holder), ca_bundle)
+
+
+def _with_credentials(settings: ServiceSettings) -> tuple[AioSession, _Holder]:
+    """Return a session whose clients sign with the credentials of `settings`."""
+    session = _new_session(settings)
+    load = _source(settings, session)
+    if settings.role_arn is not None:
+        load = _assumed(settings, session, load)
+    holder = _Holder(load)
+    session.register_component("credential_provider", holder)
+    return session, holder
+
+
+@asynccontextmanager
+async def open_client(service: str, connection: Connection) -> AsyncGenerator[Any]:
+    """Open the SDK's own client of a service that we seldom call; it tries once. Raises as `open_route` does."""
+    settings = connection.settings(service)
+    region = configured_region(settings)
+    session, holder = _with_credentials(settings)
+    await holder.load_credentials()
+    proxy, local = settings.proxy_url, settings.endpoint_url is not None
+    config = AioConfig(
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        user_agent_extra=USER_AGENT,
+        connect_timeout=connection.connect_timeout_s,
+        read_timeout=connection.read_timeout_s,
+        proxies=None if proxy is None else {"http": proxy, "https": proxy},
+        # An endpoint of one's own has no name for each bucket, and need not know newer checksums.
+        s3={"addressing_style": "path"} if local else None,
+        request_checksum_calculation="when_required" if local else None,
+        response_checksum_validation="when_required" if local else None,
+    )
+    verify = False if settings.insecure_skip_tls_verification else settings.ca_bundle
+    try:
+        opening = session.create_client(
+            service, region_name=region, endpoint_url=settings.endpoint_url, config=config, verify=verify
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise InvalidInput(f"{service} settings", f"usable by the SDK ({type(error).__name__}: {error})") from error
+    async with opening as client:
+        check_endpoint("endpoint_url", client.meta.endpoint_url, insecure_plain_http=bool(settings.insecure_plain_http))
+        yield client
 
 
 class _Answered:

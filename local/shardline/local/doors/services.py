@@ -11,6 +11,7 @@ from shardline.common.errors import Rejected
 from shardline.common.limits import PUT_METRIC_DATA_MAX
 from shardline.local.doors.kinesis import InProcessKinesis
 from shardline.local.doors.lease_store import MemoryLeaseStore
+from shardline.local.doors.storage import MemoryObjects, MemoryQueues
 from shardline.local.state.core import KinesisState
 from shardline.local.tables.core import LeaseTables
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.kinesis import KinesisApi
     from shardline.common.ports.lease_store import LeaseStore
     from shardline.common.ports.metrics import Datum, MetricsApi
+    from shardline.common.ports.storage import MessageQueue, ObjectStore
 
 __all__ = ["LocalServices", "MemoryMetrics"]
 
@@ -65,6 +67,7 @@ class LocalServices:
         self.tables = tables or LeaseTables()
         self.clock = clock or AsyncioRuntime().wall
         self.cloudwatch = MemoryMetrics()
+        self.s3, self.sqs = MemoryObjects(), MemoryQueues()
         self._lock = threading.RLock()
 
     @property
@@ -87,3 +90,13 @@ class LocalServices:
     async def metrics(self) -> AsyncIterator[MetricsApi]:
         """Open the metrics."""
         yield self.cloudwatch
+
+    @asynccontextmanager
+    async def objects(self) -> AsyncIterator[ObjectStore]:
+        """Open S3; its buckets are `s3.buckets`."""
+        yield self.s3
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncIterator[MessageQueue]:
+        """Open SQS; its queues are `sqs.queues`."""
+        yield self.sqs

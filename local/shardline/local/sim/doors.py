@@ -16,7 +16,9 @@ from shardline.common.ports.kinesis import GetRecordsPage, PutOutcome, ShardPage
 from shardline.local.doors.kinesis import InProcessKinesis
 from shardline.local.doors.lease_store import MemoryLeaseStore
 from shardline.local.doors.services import MemoryMetrics
+from shardline.local.doors.storage import MemoryObjects, MemoryQueues
 from shardline.local.sim.network import Service
+from shardline.local.sim.side_doors import SimMetrics, SimObjects, SimQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -44,12 +46,13 @@ if TYPE_CHECKING:
         Write,
         WriteResult,
     )
-    from shardline.common.ports.metrics import Datum, MetricsApi
+    from shardline.common.ports.metrics import MetricsApi
+    from shardline.common.ports.storage import MessageQueue, ObjectStore
     from shardline.local.sim.network import Faults, Network
     from shardline.local.state.core import KinesisState
     from shardline.local.tables.core import LeaseTables
 
-__all__ = ["SimKinesis", "SimLeaseStore", "SimMetrics", "SimServices"]
+__all__ = ["SimKinesis", "SimLeaseStore", "SimServices"]
 
 ENTRY_CODES: Final = (
     "ProvisionedThroughputExceededException",
@@ -350,23 +353,6 @@ class SimLeaseStore:
         )
 
 
-class SimMetrics:
-    """`MetricsApi` through the network."""
-
-    def __init__(self, network: Network, inner: MemoryMetrics) -> None:
-        self._network = network
-        self._inner = inner
-
-    async def put_metric_data(self, namespace: str, data: Sequence[Datum], *, timeout_s: float) -> None:
-        """Send data; see the port."""
-        await self._network.call(
-            Service.CLOUDWATCH,
-            "PutMetricData",
-            lambda: self._inner.put_metric_data(namespace, data, timeout_s=timeout_s),
-            timeout_s,
-        )
-
-
 class SimServices:
     """The `Services` of every simulated host: one state and one set of tables behind one network."""
 
@@ -375,6 +361,7 @@ class SimServices:
         self.state = state
         self.tables = tables
         self.cloudwatch = MemoryMetrics()
+        self.s3, self.sqs = MemoryObjects(), MemoryQueues()
 
     def clock(self) -> float:
         """Return the services' own epoch seconds, which no host's clock can move."""
@@ -400,3 +387,13 @@ class SimServices:
     async def metrics(self) -> AsyncIterator[MetricsApi]:
         """Open the metrics."""
         yield SimMetrics(self.network, self.cloudwatch)
+
+    @asynccontextmanager
+    async def objects(self) -> AsyncIterator[ObjectStore]:
+        """Open S3."""
+        yield SimObjects(self.network, self.s3)
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncIterator[MessageQueue]:
+        """Open SQS."""
+        yield SimQueue(self.network, self.sqs)

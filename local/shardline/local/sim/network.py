@@ -34,6 +34,8 @@ class Service(StrEnum):
     KINESIS = "kinesis"
     DYNAMODB = "dynamodb"
     CLOUDWATCH = "cloudwatch"
+    S3 = "s3"
+    SQS = "sqs"
 
 
 class Cut(StrEnum):

@@ -1,0 +1,54 @@
+"""A parked record as one JSON object, as every parking lot keeps it: all its fields, the data in base64."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+from shardline.consumer.policy import Parked
+
+if TYPE_CHECKING:
+    from shardline.common.connection import Connection
+
+__all__ = ["default_connection", "is_of", "json_of", "parked_of"]
+
+
+def is_of(parked: Parked, stream: str, partition_key: str) -> bool:
+    """Say whether a record is of a stream's key."""
+    return (parked.stream, parked.partition_key) == (stream, partition_key)
+
+
+def parked_of(line: bytes) -> Parked | None:
+    """Return the record of a JSON object, None for what is none."""
+    try:
+        item = json.loads(line)
+        return Parked(**{**item, "data": base64.b64decode(item["data"], validate=True)})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def json_of(parked: Parked) -> bytes:
+    """Return a record as a JSON object, ASCII only."""
+    item = {
+        "stream": parked.stream,
+        "shard_id": parked.shard_id,
+        "sequence_number": parked.sequence_number,
+        "sub_sequence_number": parked.sub_sequence_number,
+        "partition_key": parked.partition_key,
+        "explicit_hash_key": parked.explicit_hash_key,
+        "data": base64.b64encode(parked.data).decode("ascii"),
+        "headers": dict(parked.headers),
+        "arrival_time_s": parked.arrival_time_s,
+        "reason": parked.reason,
+        "attempts": parked.attempts,
+        "parked_at_s": parked.parked_at_s,
+    }
+    return json.dumps(item, separators=(",", ":")).encode()
+
+
+def default_connection() -> Connection:
+    """Return the environment's connection."""
+    from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection was given.
+
+    return Connection()
