@@ -137,7 +137,7 @@ def test_an_s3_lot_is_read_back_by_key(serving: LocalEndpoint, tmp_path: Path) -
             await place.park(record(number))
             await place.park(record(number, key="other"))
         await place.park(record(7, stream="clicks"))
-        found = [parked async for parked in place.lot.records("orders", "k8")]  # type: ignore[attr-defined]  # S3Lot.
+        found = [parked async for parked in place.lot.records("orders", "k8")]  # type: ignore[attr-defined]  # an S3 lot reads back
         assert found == [record(4), record(30), record(200)]
 
     play(http(serving, "bucket"), tmp_path, story)
