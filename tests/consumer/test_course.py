@@ -49,6 +49,20 @@ def test_reading_begins_at_the_checkpoint_and_expects_its_record() -> None:
     assert course().next_reading() == Read(HORIZON)
 
 
+def test_a_reading_that_ends_by_itself_keeps_the_seek_it_was_to_follow() -> None:
+    """Before its first record is there, the seek is still to be followed; behind it, reading goes on."""
+    made = begun(10, 11)
+    assert made.next_reading() == Read(at(11), Position(11), 11)
+    made.begin_anew()
+    assert made.next_reading() == Read(at(11), Position(11), 11)
+    made.seek(Target.behind(Position(10)), skip=False)
+    sought = made.next_reading()
+    assert sought is not None
+    assert sought.sought
+    made.begin_anew()
+    assert made.next_reading() == sought
+
+
 def test_a_pause_ends_the_reading_and_resuming_goes_on_behind_what_was_done() -> None:
     """Nothing is to be read while paused; the life says so."""
     made = begun(10, 11)

@@ -15,7 +15,9 @@ from shardline.consumer.config import Retrieval, WorkerConfig
 from shardline.consumer.events import RetrievalChosen
 from shardline.consumer.retrieval.fanout import ShardSubscription
 from shardline.consumer.retrieval.polling import PollingSettings
+from shardline.consumer.stream_events import ConsumerLost
 from shardline.local.sim.simulation import Simulation, run
+from shardline.local.state.refusal import Refusal
 
 from tests.consumer.world import World
 
@@ -151,6 +153,107 @@ def test_auto_falls_back_to_polling_and_says_so() -> None:
         assert world.lost == []
         (chosen,) = world.named(RetrievalChosen)
         assert chosen.as_fields() == {"stream": "orders", "retrieval": "polling", "reason": "LimitExceededException"}
+
+    run(main, until=900)
+
+
+async def deregister(world: World, name: str = "billing", *, crowd: bool = False) -> None:
+    """Deregister a consumer; with `crowd` others take all places, its own the moment it is free."""
+    state, arn = world.services.state, world.services.state.stream_arn("orders")
+    for number in range(19 if crowd else 0):
+        state.register_consumer(arn, f"other-{number}", now=world.wall())
+        await asyncio.sleep(0.3)
+    state.deregister_consumer(state.find_consumer(now=world.wall(), stream_arn=arn, name=name), now=world.wall())
+    while crowd:
+        try:
+            state.register_consumer(arn, "other-19", now=world.wall())
+        except Refusal:
+            await asyncio.sleep(0.001)
+        else:
+            crowd = False
+
+
+@pytest.mark.parametrize("retrieval", [Retrieval.AUTO, Retrieval.FANOUT])
+def test_a_deregistered_consumer_is_registered_again(retrieval: Retrieval) -> None:
+    """Once for all shards, and counted; nothing is lost or read twice."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        world.start("w0", retrieval=retrieval, consumer_name="billing")
+        await world.load(10)
+        for turn in range(2):
+            await deregister(world)
+            await world.load(40)
+            assert len(world.named(ConsumerLost)) == turn + 1
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder, world.duplicates) == ([], [], 0)
+        told = [(event.as_fields()["then"], event.as_fields()["times"]) for event in world.named(ConsumerLost)]
+        assert told == [("fanout", 1), ("fanout", 2)]
+        assert [event.as_fields()["retrieval"] for event in world.named(RetrievalChosen)] == ["fanout"] * 3
+
+    run(main, until=900)
+
+
+def test_auto_polls_where_its_consumer_has_no_place_any_more() -> None:
+    """It says so, and goes on where fan-out ended: nothing is lost or read twice."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        world.start("w0", consumer_name="billing")
+        await world.load(10)
+        await deregister(world, crowd=True)
+        await world.load(40)
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder, world.duplicates) == ([], [], 0)
+        (told,) = world.named(ConsumerLost)
+        assert (told.as_fields()["then"], told.as_fields()["times"]) == ("polling", 1)
+
+    run(main, until=900)
+
+
+def test_fanout_alone_waits_for_a_place() -> None:
+    """With `retrieval="fanout"` a consumer that cannot be registered again is tried until it can; nothing is lost."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        world.start("w0", retrieval=Retrieval.FANOUT, consumer_name="billing")
+        await world.load(10)
+        await world.drained()
+        await deregister(world, crowd=True)
+        await world.load(30)
+        assert world.lost
+        assert not world.named(ConsumerLost)
+        await deregister(world, "other-3")
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder, world.duplicates) == ([], [], 0)
+        assert len(world.named(ConsumerLost)) == 1
+
+    run(main, until=900)
+
+
+def test_a_recreated_stream_is_subscribed_to_anew() -> None:
+    """A stream's consumers go with it: the new stream's is registered, and everything is read by fan-out."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        world.start("w0", retrieval=Retrieval.FANOUT, consumer_name="billing")
+        await world.load(10)
+        await world.drained()
+        await world.delete()
+        await asyncio.sleep(60)
+        await world.create()
+        await world.load(60)
+        await world.drained(120)
+        await world.stop()
+        assert (world.lost, world.duplicates) == ([], 0)
+        assert {event.as_fields()["retrieval"] for event in world.named(RetrievalChosen)} == {"fanout"}
 
     run(main, until=900)
 

@@ -202,6 +202,10 @@ class Course:
         expected = number if at.sub_sequence_number >= 0 else None
         return Read(StartAt(StartKind.AT_SEQUENCE_NUMBER, str(number)), at, expected)
 
+    def begin_anew(self) -> None:
+        """Take note that the reading under way ended for a reason of its own: a seek that it was to follow is kept."""
+        self._seek, self._sought = self._seek or self._sought, None
+
     # --- what happened -----------------------------------------------------------------------------------------------
 
     def on_reached(self, position: Position) -> None:

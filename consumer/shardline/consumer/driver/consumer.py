@@ -188,7 +188,10 @@ class ShardConsumer:
             if over is not None:
                 self.course.close()
                 return over
-            if not (reading.refused or self.course.interrupted):
+            if reading.switched:
+                self.reader = None  # Another one goes on behind what was delivered.
+                self.course.begin_anew()
+            elif not (reading.refused or self.course.interrupted):
                 return None
         return None
 
@@ -223,7 +226,7 @@ class ShardConsumer:
 
     def _make_reader(self, start: StartAt) -> Reader:
         context, plan = self._context, self._plan
-        if plan.consumer_arn is None or context.fan_out is None:
+        if context.streams.consumer_arn(plan) is None or context.fan_out is None:
             return PollingReader(context, plan, self._row, start, self._sync)
         return FanOutReader(context, plan, self._row, start, self._sync, context.fan_out)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import InUse, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.common.ports.kinesis import GetRecordsPage
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver, Unreadable
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver, Switched, Unreadable
+from shardline.consumer.driver.registration import renew_consumer
 from shardline.consumer.retrieval.fanout import ShardSubscription
 
 if TYPE_CHECKING:
@@ -33,9 +34,13 @@ class FanOutReader(Reader):
         super().__init__(context, plan, row, self._subscription, sync)
 
     async def run(self) -> None:
-        """Read until the shard's end is queued."""
+        """Read until the shard's end is queued, or that polling must go on because there is no consumer any more."""
         runtime, subscription = self._context.runtime, self._subscription
         while True:
+            await self._context.streams.readable(self._plan)
+            if self._context.streams.consumer_arn(self._plan) is None:
+                self._queue.put_nowait(Switched())
+                return
             now = runtime.monotonic()
             start = subscription.next_start(now)
             if start is None:
@@ -54,16 +59,29 @@ class FanOutReader(Reader):
             return await self._take_events(start)
         except NotFound as error:
             self._context.report("shard.subscribe", error, self._row.key)
-            return await self._missing()
+            return await self._not_found()
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("shard.subscribe", error, self._row.key)
             subscription.on_failed(runtime.monotonic(), in_use=isinstance(error, InUse))
-            return self._refused() if isinstance(error, Rejected) else None
-        return None
+            if isinstance(error, Rejected):
+                self._context.streams.doubt(self._plan, position_refused=True)
+                return self._refused()
+            return None
+
+    async def _not_found(self) -> ShardOver | None:
+        """Find out what is not there: the consumer (then there is another one, or polling), or the shard."""
+        context, arn = self._context, self._context.streams.consumer_arn(self._plan)
+        try:
+            if arn is None or await renew_consumer(context, self._plan, arn) != arn:
+                self._subscription.on_closed(context.runtime.monotonic())
+                return None
+        except (ServiceError, ProtocolViolation) as error:
+            context.report("consumer.renew", error, self._row.key)
+        return await self._missing()
 
     async def _take_events(self, start: StartAt) -> ShardOver | None:
         """Take events until the connection ends, or one cannot be believed; returns the shard's end if it came."""
-        arn, subscription = self._plan.consumer_arn, self._subscription
+        arn, subscription = self._context.streams.consumer_arn(self._plan), self._subscription
         assert arn is not None, "fan-out reads as a registered consumer"
         connecting = self._kinesis.subscribe_to_shard(arn, self._row.shard_id, start, timeout_s=_SILENCE_S)
         async with connecting as events:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.kinesis import ChildShard
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shardline.consumer.retrieval.fanout import ShardSubscription
     from shardline.consumer.retrieval.polling import ShardPolling
 
-__all__ = ["ROOM_POLL_S", "Fetched", "Reader", "ShardOver", "Unreadable"]
+__all__ = ["ROOM_POLL_S", "Fetched", "Got", "Reader", "ShardOver", "Switched", "Unreadable"]
 
 ROOM_POLL_S = 1.0
 """How long a reader without room sleeps at most before it looks again."""
@@ -49,6 +49,10 @@ class Unreadable(NamedTuple):
     """The service refuses to read at the position that a seek led to."""
 
 
+class Switched(NamedTuple):
+    """The shard is to be read in another way from here: enhanced fan-out is over for its stream."""
+
+
 class Reader(ABC):
     """Reads one shard; `next` gives what was read, in order, and `consumed` makes room again."""
 
@@ -65,7 +69,7 @@ class Reader(ABC):
         self._row = row
         self._core = core
         self._sync = sync
-        self._queue: asyncio.Queue[Fetched | ShardOver | Unreadable] = asyncio.Queue()  # Bounded by the core's limits.
+        self._queue: asyncio.Queue[Got] = asyncio.Queue()  # Bounded by the core's limits.
         self._room = asyncio.Event()
         self._sought = False
         self.last_progress = context.runtime.monotonic()
@@ -75,8 +79,8 @@ class Reader(ABC):
         """How far the last page was behind the head of the stream; None before the first."""
         return self._core.millis_behind_latest
 
-    async def next(self) -> Fetched | ShardOver | Unreadable:
-        """Return the next page, the shard's end, or that a seek led nowhere."""
+    async def next(self) -> Got:
+        """Return the next page, the shard's end, that a seek led nowhere, or that another reader must go on."""
         return await self._queue.get()
 
     def consumed(self, fetched: Fetched) -> None:
@@ -99,7 +103,7 @@ class Reader(ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """Read until the shard's end is queued."""
+        """Read until the shard's end, or that another reader must go on, is queued."""
 
     async def _end(self, page: GetRecordsPage) -> ShardOver | None:
         shard_id, hash_range = self._row.shard_id, self._row.hash_range
@@ -132,6 +136,10 @@ class Reader(ABC):
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("stream.list_shards", error, self._row.key)
             return ()
+
+
+Got: TypeAlias = Fetched | ShardOver | Switched | Unreadable
+"""What a reader has next."""
 
 
 def _children_of(shard_id: str, shards: Sequence[Shard]) -> tuple[ChildShard, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from shardline.common.records import SHARD_END, Position
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.delivery import Delivery
-from shardline.consumer.driver.reader import ShardOver, Unreadable
+from shardline.consumer.driver.reader import Fetched, ShardOver, Switched
 from shardline.consumer.events import PositionTrimmed, ShardMoved
 from shardline.consumer.sought import RecordsSkipped, SeekRefused, ShardSought
 from shardline.consumer.steering import SeekRefusal, Skipped, Sought
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.driver.key_parking import KeyParking
-    from shardline.consumer.driver.reader import Fetched, Reader
+    from shardline.consumer.driver.reader import Got, Reader
     from shardline.consumer.driver.session import Session
     from shardline.consumer.steering import Course, Read
 
@@ -56,6 +56,7 @@ class Reading:
         self._arrived = False
         self._stopping = asyncio.Event()
         self.refused = False
+        self.switched = False
         self._reader = reader
         self.delivery = Delivery(context, plan, keeper, read.after, session=session, keys=keys, above=above)
 
@@ -78,19 +79,26 @@ class Reading:
     async def _deliver(self) -> ShardOver | None:
         while True:
             got = await self._next()
-            if got is None or not self._arrive(got) or isinstance(got, Unreadable):
+            if not isinstance(got, Fetched):
+                return self._ended(got)
+            if not self._arrive(got):
                 return None
-            if isinstance(got, ShardOver):
-                return got
-            pages, over = await self._more(got)
+            pages, ended = await self._more(got)
             if not await self.delivery.deliver(_joined(pages)):
                 return None
             for page in pages:
                 self._reader.consumed(page)
-            if over is not None:
-                return over
+            if ended is not None:
+                return self._ended(ended)
 
-    async def _more(self, first: Fetched) -> tuple[list[Fetched], ShardOver | None]:
+    def _ended(self, got: Got | None) -> ShardOver | None:
+        """Return the shard's end; anything else that is no page ends this reading without one."""
+        self.switched = isinstance(got, Switched)
+        if got is None or isinstance(got, Switched) or not self._arrive(got):
+            return None
+        return got if isinstance(got, ShardOver) else None
+
+    async def _more(self, first: Fetched) -> tuple[list[Fetched], Got | None]:
         """Return the page with those that follow it in the time in which pulled batches may grow."""
         pages, feed, monotonic = [first], self._plan.handler.feed, self._context.runtime.monotonic
         if feed is None or feed.records_max is None:
@@ -98,15 +106,13 @@ class Reading:
         until, room = monotonic() + feed.wait_s, feed.records_max - len(first.page.records)
         while room > 0 and (left := until - monotonic()) > 0:
             got = await self._next(left)
-            if got is None or isinstance(got, Unreadable):
-                break
-            if isinstance(got, ShardOver):
+            if not isinstance(got, Fetched):
                 return pages, got
             pages.append(got)
             room -= len(got.page.records)
         return pages, None
 
-    async def _next(self, within_s: float | None = None) -> Fetched | ShardOver | Unreadable | None:
+    async def _next(self, within_s: float | None = None) -> Got | None:
         """Return what the reader has next, or None as soon as a stop is asked for, or after `within_s`."""
         if self._stopping.is_set():
             return None
@@ -122,12 +128,12 @@ class Reading:
 
     # --- the first that is read --------------------------------------------------------------------------------------
 
-    def _arrive(self, got: Fetched | ShardOver | Unreadable) -> bool:
+    def _arrive(self, got: Got) -> bool:
         """Judge the first thing that is read; False where a seek led to it and must not be followed."""
         if self._arrived:
             return True
         self._arrived = True
-        arrival = self._course.on_unreadable() if isinstance(got, Unreadable) else self._first(got)
+        arrival = self._first(got) if isinstance(got, Fetched | ShardOver) else self._course.on_unreadable()
         self._tell(arrival)
         self.refused = isinstance(arrival, SeekRefusal)
         return not self.refused

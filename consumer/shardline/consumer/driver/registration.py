@@ -9,28 +9,31 @@ from shardline.common.errors import InUse, LimitExceeded, NotFound, ProtocolViol
 from shardline.consumer.config import Retrieval
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.events import RetrievalChosen
+from shardline.consumer.stream_events import ConsumerLost
 
 if TYPE_CHECKING:
     from shardline.common.ports.kinesis import ConsumerDescription, Stream
     from shardline.consumer.config import WorkerConfig
-    from shardline.consumer.driver.context import Context
+    from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.streams import StreamsAsked
 
-__all__ = ["choose_retrieval", "may_fan_out"]
+__all__ = ["choose_retrieval", "may_fan_out", "renew_consumer"]
 
 _CALL_S: Final = 10.0
 _WITHIN_S: Final = 60.0
 _POLL_S: Final = 1.0
 
 
-async def choose_retrieval(context: Context, stream: Stream, given: str | None = None) -> str | None:
+async def choose_retrieval(
+    context: Context, stream: Stream, given: str | None = None, *, by_name: str | None = None
+) -> str | None:
     """Return the ARN of the consumer to subscribe as (`given`, if it is), or None to poll; says which it is.
 
     With ``auto`` fan-out is used where a consumer name was given, and polling where the service, its limits or the
     permissions say no. With ``fanout`` that raises.
     """
     config = context.config
-    name = config.consumer_name or (context.application if config.retrieval is Retrieval.FANOUT else None)
+    name = by_name or config.consumer_name or (context.application if config.retrieval is Retrieval.FANOUT else None)
     if config.retrieval is Retrieval.POLLING or name is given is None:
         return None
     try:
@@ -43,6 +46,44 @@ async def choose_retrieval(context: Context, stream: Stream, given: str | None =
         return None
     context.events.emit(RetrievalChosen(stream=stream.name, retrieval="fanout", reason=""))
     return arn
+
+
+async def renew_consumer(context: Context, plan: StreamPlan, lost: str) -> str | None:
+    """Return whom to subscribe as after `lost` was not found: itself if it is there after all, another one, or None.
+
+    Registers again where it was deregistered, once for all shards. With ``auto`` the answer is None, polling, where
+    that cannot be done; with ``fanout`` this raises. A stream that is not there is left to the inspector.
+    """
+    streams = context.streams
+    async with streams.registering:
+        now = streams.consumer_arn(plan)
+        if now != lost or await _is_active(context, lost):
+            return now
+        try:
+            await context.kinesis.describe_stream_summary(plan.stream, timeout_s=_CALL_S)
+        except NotFound:
+            streams.doubt(plan)
+            return lost
+        arn = await choose_retrieval(context, plan.stream, by_name=_names(lost)[1])
+        times = streams.set_consumer(plan, arn)
+        then = Retrieval.POLLING if arn is None else Retrieval.FANOUT
+        context.events.emit(ConsumerLost(stream=plan.stream.name, then=then.value, times=times))
+        return arn
+
+
+async def _is_active(context: Context, arn: str) -> bool:
+    stream_arn, name = _names(arn)
+    try:
+        found = await context.kinesis.describe_stream_consumer(stream_arn, name, timeout_s=_CALL_S)
+    except NotFound:
+        return False
+    return found.arn == arn and found.status == "ACTIVE"
+
+
+def _names(consumer_arn: str) -> tuple[str, str]:
+    """Return the stream's ARN and the consumer's name."""
+    stream_arn, _, consumer = consumer_arn.partition("/consumer/")
+    return stream_arn, consumer.rpartition(":")[0]
 
 
 def may_fan_out(config: WorkerConfig, asked: StreamsAsked) -> bool:

@@ -7,6 +7,7 @@ here, and makes no call; a doubt is looked into by the inspector, which is woken
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ class Streams:
         self._refused: set[str | None] = set()
         self._back: dict[str | None, asyncio.Event] = {}
         self._strangers: set[str] = set()
+        self._consumers_lost: Counter[str | None] = Counter()
+        self.registering = asyncio.Lock()
         self.awaited: tuple[Stream, ...] = ()
         """Streams that the program tracks and Kinesis does not know: their leases are nobody's former ones."""
 
@@ -67,11 +70,13 @@ class Streams:
         now = self._plans.get(plan.lease_prefix)
         return None if now is None else now.consumer_arn
 
-    def set_consumer(self, plan: StreamPlan, arn: str | None) -> None:
-        """Subscribe as another consumer from now on, or poll."""
+    def set_consumer(self, plan: StreamPlan, arn: str | None) -> int:
+        """Subscribe as another consumer from now on, or poll; return how often that was so for the stream."""
         now = self._plans.get(plan.lease_prefix)
         if now is not None:
             self._plans[plan.lease_prefix] = replace(now, consumer_arn=arn)
+        self._consumers_lost[plan.lease_prefix] += 1
+        return self._consumers_lost[plan.lease_prefix]
 
     # --- existence ---------------------------------------------------------------------------------------------------
 
