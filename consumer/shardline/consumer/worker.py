@@ -30,13 +30,14 @@ from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.inspecting import Inspector
 from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
+from shardline.consumer.driver.mixing import look_around
 from shardline.consumer.driver.opening import collect_metrics, open_context
 from shardline.consumer.driver.pulling import Feed
 from shardline.consumer.driver.pulse import Pulse
 from shardline.consumer.driver.registering import Registering
 from shardline.consumer.driver.steered import Steered
 from shardline.consumer.driver.sync import ShardSync
-from shardline.consumer.driver.tables import ensure_table
+from shardline.consumer.driver.tables import ensure_table, lease_rows
 from shardline.consumer.driver.tracked import Tracked
 from shardline.consumer.driver.tracking import Tracking
 from shardline.consumer.events import WorkerStarted, WorkerStopped
@@ -181,10 +182,12 @@ class Worker(Registering, Steered):
             sync, tracking = ShardSync(context), Tracking(context, self._tracked)
             await tracking.open()
             await ensure_table(context)
-            rows = await sync.rows()
+            items = await sync.items()
+            rows = lease_rows(context, items)
             tracking.admit(rows, sync)
             plan = await join(context, rows)
             await tracking.initialize(rows, sync)
+            await look_around(context, self._tracked, plan, items, rows)
             group = asyncio.TaskGroup()
             holdings = Holdings(context, group, sync)
             membership = Membership(context, holdings, sync, plan)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from shardline.common.hashing import Shard
     from shardline.common.ports.kinesis import ChildShard, ShardFilter, Stream
+    from shardline.common.ports.lease_store import Item
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.leases.row import LeaseRow, NewLease
 
@@ -93,10 +94,13 @@ class ShardSync:
         await self._create(leases, "initial")
         self._synced(started)
 
+    async def items(self) -> list[Item]:
+        """Return the lease table as it stands, consistently read."""
+        return await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S)
+
     async def rows(self) -> list[LeaseRow]:
         """Return the lease rows as they stand, consistently read."""
-        items = await scan_items(self._context, consistent=True, within_s=_LIST_WITHIN_S)
-        return lease_rows(self._context, items)
+        return lease_rows(self._context, await self.items())
 
     async def _snapshot(self, plan: StreamPlan, start: Start) -> list[Shard]:
         for _ in range(_SNAPSHOT_TRIES):

@@ -13,6 +13,7 @@ from shardline.common.ports.lease_store import Delete, Equals, Key
 from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.former import FormerCleaner
+from shardline.consumer.driver.mixing import metrics_rows
 from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.driver.taking import Auditor
 from shardline.consumer.events import LeasesAssigned, LeasesRescued
@@ -20,7 +21,7 @@ from shardline.consumer.fleet.assignment import AssignmentManager, AssignmentSet
 from shardline.consumer.fleet.model import ObservedLease
 from shardline.consumer.fleet.rescue import LiveWorkers, StillRows, watch_period_s
 from shardline.consumer.fleet.variance_policy import VarianceSettings
-from shardline.consumer.fleet.worker_metrics import ENTITY_TYPE, STALE_AFTER_S, MetricsRow, active_workers, parse_row
+from shardline.consumer.fleet.worker_metrics import STALE_AFTER_S, MetricsRow, active_workers
 from shardline.consumer.leases.row import LeaseRow, read_row
 from shardline.consumer.leases.taker import Observer
 from shardline.consumer.rounds import AssignmentRound
@@ -28,14 +29,13 @@ from shardline.consumer.rounds import AssignmentRound
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from shardline.common.ports.lease_store import Item
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.holding import Holdings
     from shardline.consumer.driver.leading import LockKeeper
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.fleet.assignment import Decision
     from shardline.consumer.fleet.model import WorkerLoad
-    from shardline.consumer.fleet.startup import Place, Plan
+    from shardline.consumer.fleet.startup import Plan
 
 __all__ = ["Watch"]
 
@@ -116,9 +116,9 @@ class Watch:
         items = await scan_items(context)
         everybodys = lease_rows(context, items)
         rows = context.streams.own(everybodys)
-        metrics = _metrics(items, self._plan.metrics_read[-1])
+        metrics = metrics_rows(items, self._plan.metrics_read[-1])
         for place in self._plan.metrics_read[:-1]:  # Legacy layout: they stand in a table of their own as well.
-            metrics += _metrics(await scan_items(context, table=place.table), place, typed=False)
+            metrics += metrics_rows(await scan_items(context, table=place.table), place, typed=False)
         return _Look(rows, everybodys, [_observed(row) for row in rows], metrics, at)
 
     # --- rescue ------------------------------------------------------------------------------------------------------
@@ -251,10 +251,3 @@ def _observed(row: LeaseRow) -> ObservedLease:
         row.throughput_kbps,
         finished=row.checkpoint == SHARD_END,
     )
-
-
-def _metrics(items: list[Item], place: Place, *, typed: bool = True) -> list[MetricsRow]:
-    """Return the legal metrics rows among the items; in the lease table only what says that it is one."""
-    found = [item for item in items if not typed or item.get("entityType") == ENTITY_TYPE]
-    rows = (parse_row(item, place.key_attribute) for item in found)
-    return [row for row in rows if row is not None]
