@@ -268,6 +268,34 @@ def test_a_place_in_the_present_stream_is_never_set_back(checkpoints: list[Any],
     assert not found.drops
 
 
+NOW, BEFORE, ELSE = "1:orders:20", "1:orders:10", "1:other:10"
+
+
+def test_a_row_that_says_whose_it_is_is_believed() -> None:
+    """Of an earlier stream: begun again wherever it stands; of the present: kept; of another name: not touched."""
+    shards = [shard(index) for index in range(6)]
+    rows = [
+        lease(0, checkpoint=at(1500), stream_mark=BEFORE),
+        lease(1, checkpoint=SHARD_END, stream_mark=BEFORE),
+        lease(2, checkpoint=at(1500), stream_mark=NOW),
+        lease(3, checkpoint=at(5), stream_mark=ELSE),
+        lease(4, checkpoint=at(5), stream_mark="1:orders:30"),
+        lease(9, checkpoint=SHARD_END, stream_mark=BEFORE),
+        lease(8, checkpoint=SHARD_END, stream_mark=NOW),
+        lease(5, checkpoint=at(5), stream_mark=NOW),
+    ]
+    found = judge_rows(shards, rows, identity=Identity.parse(NOW), recreated=None)
+    assert (keys(found), found.marked) == ((True, [5, 0, 1], [9]), True)
+    assert not judge_rows(shards, rows[:3], recreated=None)
+
+
+def test_a_row_of_the_present_stream_disproves_what_numbers_suggest() -> None:
+    """Beside one of ours that is right, an unmarked row below its shard's start was edited."""
+    rows = [lease(0, checkpoint=at(5)), lease(1, checkpoint=TRIM_HORIZON, stream_mark=NOW)]
+    found = judge_rows([shard(0), shard(1)], rows, identity=Identity.parse(NOW), recreated=None)
+    assert keys(found) == (False, [0], [])
+
+
 def test_beginning_again_goes_on_counting_and_takes_the_lease_away() -> None:
     """In place and conditional: whoever holds the old stream's lease fails, unknown attributes stay."""
     book = Book()
@@ -275,15 +303,16 @@ def test_beginning_again_goes_on_counting_and_takes_the_lease_away() -> None:
     held = book.taken("old")
     before = book.row()
     item = dict(book.item() or {})
-    write = WRITES.begin_again(before, HALVES[0], (name(7),))
+    write = WRITES.begin_again(before, shard(0, parent=7, of=HALVES[0]), "1:orders:5")
     assert book.write(write).applied
     after = book.row()
     assert (after.counter, after.owner, after.checkpoint) == (before.counter + 1, None, TRIM_HORIZON)
     assert (after.hash_range, after.parents, after.children) == (HALVES[0], (name(7),), ())
+    assert after.stream_mark == "1:orders:5"
     assert not book.write(write).applied
     assert not book.write(WRITES.renew(held.row)).applied
-    assert book.write(WRITES.begin_again(after, FULL_RANGE, ())).applied
-    assert "parentShardId" not in (book.item() or {})
+    assert book.write(WRITES.begin_again(after, shard(0), None)).applied
+    assert not {"parentShardId", "shardlineStream"} & set(book.item() or {})
     assert set(item) - {"leaseOwner"} <= set(book.item() or {})
 
 

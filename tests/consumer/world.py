@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shardline.common.ports.kinesis import PutEntry, Stream
-from shardline.common.ports.lease_store import Delete, Key
+from shardline.common.ports.lease_store import Delete, Key, Put
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, WorkerConfig
 from shardline.consumer.leases.row import LeaseRow, read_row
 from shardline.consumer.streams import TrackingConfig
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from shardline.common.events import Event
     from shardline.common.hashing import Shard
+    from shardline.common.ports.lease_store import Item, Value
     from shardline.consumer.handler import Record
     from shardline.consumer.processor import ShardProcessor
     from shardline.local.sim.hosts import Host
@@ -52,6 +53,7 @@ class World:
     leaving: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _highest: dict[str | None, int] = field(default_factory=dict)
     _next: int = 0
+    _free: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.services = LocalServices(clock=self.sim.runtime.wall)
@@ -172,6 +174,15 @@ class World:
         await asyncio.sleep(0.001)
         self.saw(record)
 
+    async def stuck(self, record: Record) -> None:
+        """Take a record once `unstick` was called."""
+        await self._free.wait()
+        await self.see(record)
+
+    def unstick(self) -> None:
+        """Let handlers that are stuck go on."""
+        self._free.set()
+
     def saw(self, record: Record) -> None:
         """Note that a record was handled."""
         number, key = int(record.data), record.partition_key
@@ -203,6 +214,17 @@ class World:
         page = self.services.tables.scan_page("app", self.wall(), consistent=True)
         rows = [read_row(item) for item in page.items]
         return {row.key: row for row in rows if isinstance(row, LeaseRow)}
+
+    def item(self, key: str) -> Item:
+        """Return a row as it stands, attribute by attribute."""
+        item = self.services.tables.get("app", Key("leaseKey", key), self.wall(), consistent=True)
+        assert item is not None
+        return item
+
+    def overwrite(self, key: str, *without: str, **attributes: Value) -> None:
+        """Write a row as an operator (or a bug) would: some attributes changed, others taken away, no condition."""
+        item = {name: value for name, value in self.item(key).items() if name not in without}
+        self.services.tables.write(Put("app", {**item, **attributes}), self.wall())
 
     def deletion(self, key: str) -> Delete:
         """Return an operator's deletion of a lease row."""

@@ -16,6 +16,7 @@ __all__ = [
     "HashRangesFilled",
     "MixedFleet",
     "RowsBegunAgain",
+    "RowsDisputed",
     "StreamAdded",
     "StreamBack",
     "StreamGone",
@@ -117,6 +118,20 @@ class RowsBegunAgain(Event):
     level: ClassVar[str] = "error"
     leases: tuple[str, ...]
     deleted: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowsDisputed(Event):
+    """The table's checkpoints are of no shard of this stream, and workers of another kind live on it.
+
+    Either the stream was created again, or this is the table of another application: nothing is overwritten, and
+    nothing can be read. `others` are those workers.
+    """
+
+    name: ClassVar[str] = "lease.disputed"
+    level: ClassVar[str] = "error"
+    table: str
+    others: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["begin_again"]
 
 
-async def begin_again(context: Context, found: Outlived) -> None:
-    """Set rows back to the beginning of their shards, and delete those whose shards are no more; each as read."""
+async def begin_again(context: Context, found: Outlived, stream_mark: str | None) -> None:
+    """Set rows back to the beginning of their shards, and delete those whose shards are no more; each as read.
+
+    `stream_mark` says of which stream they are from now on, where that is known.
+    """
     writes: list[tuple[str, Write]] = [
-        (row.key, context.writes.begin_again(row, shard.hash_range, shard.parent_shard_ids))
-        for row, shard in found.resets
+        (row.key, context.writes.begin_again(row, shard, stream_mark)) for row, shard in found.resets
     ]
     begun = [key for key, write in writes if await _applied(context, write)]
     deleted = [row.key for row in found.drops if await _applied(context, context.writes.delete_former(row))]

@@ -310,7 +310,7 @@ class ShardConsumer:
             await self._pause(self._context.config.leases.parent_poll_s)
             if self._stopping.is_set():
                 return False
-        children = await self._sync.create_children(self._keeper.lease.row, over.children)
+        children = await self._sync.create_children(self._plan, self._keeper.lease.row, over.children)
         if self._session is not None and not await self._session.end():
             return False
         stored = await self._keeper.checkpoint(SHARD_END)

@@ -15,19 +15,28 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import NotFound, ProtocolViolation, ServiceError
 from shardline.consumer.driver.beginning import begin_again
 from shardline.consumer.driver.context import pause
+from shardline.consumer.driver.mixing import metrics_rows
 from shardline.consumer.driver.registration import choose_retrieval
 from shardline.consumer.driver.sync import of_stream
+from shardline.consumer.driver.tables import lease_rows
 from shardline.consumer.driver.tracking import FROM_THE_BEGINNING
+from shardline.consumer.fleet.startup import Place
+from shardline.consumer.leases.row import LEASE_KEY
 from shardline.consumer.lineage import covers_everything
+from shardline.consumer.mixed import other_members
 from shardline.consumer.outlived import judge_rows
-from shardline.consumer.stream_events import StreamBack, StreamGone, StreamRecreated
+from shardline.consumer.stream_events import RowsDisputed, StreamBack, StreamGone, StreamRecreated
 from shardline.consumer.streams import Identity, StreamLife, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shardline.common.ports.lease_store import Item
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.holding import Holdings
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.driver.tracking import Tracking
+    from shardline.consumer.leases.row import LeaseRow
 
 __all__ = ["Inspector"]
 
@@ -48,13 +57,12 @@ class Inspector:
         self._tracking = tracking
         self._lives: dict[str | None, StreamLife] = {}
         self._due: set[str | None] = set()
+        self._disputed_by: tuple[str, ...] = ()
         self._doubts: dict[str | None, tuple[int, float]] = {}
 
     async def run(self) -> None:
-        """Learn when the streams were created, then look whenever one is in doubt, and after those that are gone."""
+        """Look whenever a stream is in doubt, and after those that are gone."""
         context, streams = self._context, self._context.streams
-        for plan in () if streams.multi else streams:
-            await self._look(plan, position_refused=False)
         while True:
             await pause(streams.doubted, context.config.tracking.poll_s if streams.gone() else None)
             in_doubt = dict.fromkeys(streams.gone(), False)
@@ -65,7 +73,7 @@ class Inspector:
 
     async def _look(self, plan: StreamPlan, *, position_refused: bool) -> None:
         context, streams = self._context, self._context.streams
-        life = self._lives.setdefault(plan.lease_prefix, StreamLife(_epoch(plan)))
+        life = self._lives.setdefault(plan.lease_prefix, StreamLife(self._epoch(plan)))
         was_gone = life.gone
         try:
             verdict = await self._ask(plan, life)
@@ -99,6 +107,7 @@ class Inspector:
             if verdict is Verdict.UNSURE:
                 self._context.streams.doubt(plan)  # Until it is sure: a reader may be asleep.
             return verdict
+        self._sync.know(plan, Identity.of(summary))
         return life.on_described(summary.created_at_s)
 
     def _is_settled(self, plan: StreamPlan) -> bool:
@@ -116,20 +125,40 @@ class Inspector:
         if not covers_everything(shard for shard in shards if shard.is_open):
             context.streams.doubt(plan, position_refused=True)  # A list read during a reshard proves nothing.
             return False
-        found = judge_rows(shards, of_stream(plan, await sync.rows()), recreated=recreated, settled=settled)
+        identity = sync.identity(plan)
+        items = await sync.items()
+        rows = of_stream(plan, lease_rows(context, items))
+        found = judge_rows(shards, rows, identity=identity, recreated=recreated, settled=settled)
+        if found.recreated and not (recreated or found.marked) and self._is_disputed(items, rows):
+            return True
         if found.recreated:
             await self._holdings.abandon_stream(plan.lease_prefix)
-            found = judge_rows(shards, of_stream(plan, await sync.rows()), recreated=True)
+            rows = of_stream(plan, await sync.rows())
+            found = judge_rows(shards, rows, identity=identity, recreated=True)
             context.events.emit(StreamRecreated(stream=plan.stream.name, before="", after="", worker_id=context.me))
             arn = await choose_retrieval(context, plan.stream)
             plan = replace(plan, start=FROM_THE_BEGINNING, consumer_arn=arn)
             context.streams.put(plan)
-        await begin_again(context, found)
+        await begin_again(context, found, sync.mark(plan))
         if found.recreated:
             await sync.repair(plan)
         return True
 
+    def _is_disputed(self, items: Sequence[Item], rows: Sequence[LeaseRow]) -> bool:
+        """Say whether rows that say nothing of themselves may be another application's, which is alive; tell it once.
 
-def _epoch(plan: StreamPlan) -> int | None:
-    identity = None if plan.lease_prefix is None else Identity.parse(plan.lease_prefix)
-    return None if identity is None else identity.epoch
+        They may be a former stream's as well. Nothing is overwritten on such a doubt: readers go on to fail, loudly.
+        """
+        context = self._context
+        metrics = metrics_rows(items, Place(context.table, LEASE_KEY))
+        wall, report_s = context.runtime.wall(), context.config.leases.report_s
+        others = other_members(rows, metrics, context.me, wall, report_s=report_s, reports=True)
+        if others and others != self._disputed_by:
+            context.events.emit(RowsDisputed(table=context.table, others=others))
+        self._disputed_by = others
+        return bool(others)
+
+    def _epoch(self, plan: StreamPlan) -> int | None:
+        named = plan.lease_prefix
+        identity = self._sync.identity(plan) if named is None else Identity.parse(named)
+        return None if identity is None else identity.epoch

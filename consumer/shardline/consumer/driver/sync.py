@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shardline.common.errors import InvalidInput, ShardlineError
+from shardline.common.errors import InvalidInput, ProtocolViolation, ServiceError, ShardlineError
 from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.driver.tables import create_lease, lease_rows, read_lease, scan_items
@@ -24,6 +24,7 @@ from shardline.consumer.lineage import (
 )
 from shardline.consumer.rounds import ShardsSynced
 from shardline.consumer.stream_events import HashRangesFilled
+from shardline.consumer.streams import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,9 @@ class ShardSync:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._identities: dict[str, Identity] = {}
+        self._pins: dict[str | None, float] = {}
+        self._began_s = context.runtime.wall()
 
     async def list_shards(self, stream: Stream, shard_filter: ShardFilter | None = None) -> list[Shard]:
         """Return all shards of a stream, every page of them; raises what the service says in the end."""
@@ -83,6 +87,8 @@ class ShardSync:
 
     async def initialize(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
         """Create the leases of a stream that has none among `rows`, nor when its shards are listed."""
+        await self.identify(plan)
+        self._pins[plan.lease_prefix] = application_pin(of_stream(plan, rows), self._began_s)
         if plan.start is None or of_stream(plan, rows):
             return
         started = self._context.runtime.monotonic()
@@ -90,8 +96,9 @@ class ShardSync:
         if of_stream(plan, await self.rows()):
             return  # Another worker was quicker, perhaps by a list from before a reshard: its leases stand.
         pin = application_pin((), self._context.runtime.wall())
+        self._pins[plan.lease_prefix] = pin
         leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
-        await self._create(leases, "initial")
+        await self._create(plan, leases, "initial")
         self._synced(started)
 
     async def items(self) -> list[Item]:
@@ -110,6 +117,32 @@ class ShardSync:
             await asyncio.sleep(_SNAPSHOT_PAUSE_S)
         raise ShardlineError(f"ListShards of {plan.stream} does not cover every hash key; is it being resharded?")
 
+    async def identify(self, plan: StreamPlan) -> Identity | None:
+        """Return which stream a plan's name means now, as far as Kinesis says it; asked for once, as a note on rows."""
+        context = self._context
+        if plan.lease_prefix is None and plan.stream.name not in self._identities:
+            try:
+                summary = await context.kinesis.describe_stream_summary(plan.stream, timeout_s=_LIST_TIMEOUT_S)
+            except (ServiceError, ProtocolViolation) as error:
+                context.report("stream.describe", error)
+            else:
+                self.know(plan, Identity.of(summary))
+        return self.identity(plan)
+
+    def know(self, plan: StreamPlan, identity: Identity) -> None:
+        """Take what a plan's name means."""
+        if plan.lease_prefix is None:
+            self._identities[plan.stream.name] = identity
+
+    def identity(self, plan: StreamPlan) -> Identity | None:
+        """Return which stream a plan's name means, as far as known; None in multi-stream mode: the rows say it."""
+        return self._identities.get(plan.stream.name)
+
+    def mark(self, plan: StreamPlan) -> str | None:
+        """Return the note on rows of that stream."""
+        identity = self.identity(plan)
+        return None if identity is None else str(identity)
+
     async def repair(self, plan: StreamPlan) -> None:
         """Create the leases that are missing beside those in the table, level by level, until none is missing."""
         started = self._context.runtime.monotonic()
@@ -119,14 +152,14 @@ class ShardSync:
             rows = await self.rows()
             if self._context.runtime.monotonic() - listed_at <= SNAPSHOT_S_MAX:
                 missing = self._missing(plan, shards, of_stream(plan, rows))
-                if not await self._create(missing, "repair"):
+                if not await self._create(plan, missing, "repair"):
                     break
             listed_at = self._context.runtime.monotonic()
             shards = await self.list_shards(plan.stream)
         self._synced(started)
 
     def _missing(self, plan: StreamPlan, shards: Sequence[Shard], rows: Sequence[LeaseRow]) -> list[NewLease]:
-        pin = application_pin(rows, self._context.runtime.wall())
+        pin = min(application_pin(rows, self._began_s), self._pins.get(plan.lease_prefix, self._began_s))
         return missing_leases(shards, rows, plan.start or _SAFE_START, pin=pin, stream_name=plan.lease_prefix)
 
     def _synced(self, started: float) -> None:
@@ -163,11 +196,11 @@ class ShardSync:
                 return True
         return False
 
-    async def create_children(self, row: LeaseRow, children: Sequence[ChildShard]) -> tuple[str, ...]:
+    async def create_children(self, plan: StreamPlan, row: LeaseRow, children: Sequence[ChildShard]) -> tuple[str, ...]:
         """Create a finished shard's child leases and note them on its row; returns the children's ids."""
         context = self._context
         names = tuple(sorted(child.shard_id for child in children))
-        await self._create(child_leases(children, row.stream_name), "children")
+        await self._create(plan, child_leases(children, row.stream_name), "children")
         if names and row.children != names:
             write = context.writes.children(row, names)
             timeout_s = context.times.timeout_s
@@ -179,8 +212,9 @@ class ShardSync:
             )
         return names
 
-    async def _create(self, leases: Sequence[NewLease], reason: str) -> bool:
-        made = [lease.key for lease in leases if await create_lease(self._context, lease)]
+    async def _create(self, plan: StreamPlan, leases: Sequence[NewLease], reason: str) -> bool:
+        noted = [replace(lease, stream_mark=self.mark(plan)) for lease in leases]
+        made = [lease.key for lease in noted if await create_lease(self._context, lease)]
         if made:
             self._context.events.emit(LeasesCreated(leases=tuple(made), reason=reason))
         return bool(made)

@@ -61,7 +61,9 @@ class Auditor:
             del self._seen[plan.lease_prefix]
             if rows and not self._context.streams.multi:
                 shards = await self._sync.list_shards(plan.stream)
-                await begin_again(self._context, judge_rows(shards, rows, recreated=False, settled=True))
+                identity = self._sync.identity(plan)
+                found = judge_rows(shards, rows, identity=identity, recreated=False, settled=True)
+                await begin_again(self._context, found, self._sync.mark(plan))
             await self._sync.repair(plan)
 
 

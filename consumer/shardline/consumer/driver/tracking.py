@@ -15,6 +15,7 @@ from shardline.common.errors import InvalidInput, NotFound, ShardlineError
 from shardline.common.ports.kinesis import Stream
 from shardline.consumer.driver.context import StreamPlan, attempt
 from shardline.consumer.driver.registration import choose_retrieval
+from shardline.consumer.driver.sync import of_stream
 from shardline.consumer.lineage import Start, StartPoint
 from shardline.consumer.spec import is_asynchronous
 from shardline.consumer.stream_events import StreamAdded, StreamGone, StreamRecreated, StreamRemoved, StreamsNotListed
@@ -109,6 +110,7 @@ class Tracking:
         either, and `InvalidInput` for one that has no lease and no start position.
         """
         context = self._context
+        self._check_table(rows)
         for config in self._absent.values():
             identity = self._former(config.stream, rows)
             if identity is None:
@@ -119,11 +121,25 @@ class Tracking:
             sync.check_start(fresh, rows)
             self._followed[key] = _Followed(config, fresh)
 
+    def _check_table(self, rows: Sequence[LeaseRow]) -> None:
+        """Refuse a table whose rows say that they are of a stream of another name: it is another application's."""
+        if self._asked.multi:
+            return
+        (stream,) = (config.stream for config in self._asked.configs)
+        for row in rows:
+            mark = None if row.stream_mark is None else Identity.parse(row.stream_mark)
+            if mark is not None and (mark.name != stream.name or stream.account_id not in (None, mark.account_id)):
+                table = self._context.table
+                raise InvalidInput("table", f"of this application: lease {row.key} of {table} is of stream {mark.name}")
+
     async def initialize(self, rows: Sequence[LeaseRow], sync: ShardSync) -> None:
         """Create the leases of the streams that have none among `rows`, and read the streams from now on."""
         for _, plan in self._followed.values():
             await sync.initialize(plan, rows)
             self._context.streams.put(plan)
+            now = sync.mark(plan)
+            if now is not None and any(row.stream_mark not in (None, now) for row in of_stream(plan, rows)):
+                self._context.streams.doubt(plan, position_refused=True)  # They may have outlived their stream.
 
     def begin(self, holdings: Holdings, sync: ShardSync) -> None:
         """Follow changes from now on."""

@@ -39,6 +39,8 @@ STREAM_NAME: Final = "streamName"
 SHARD_ID: Final = "shardId"
 LATEST_PIN: Final = "shardlineLatestPinMillis"
 """Private: epoch milliseconds of the application's first start at LATEST, so that a restart cannot jump forward."""
+STREAM_MARK: Final = "shardlineStream"
+"""Private, in single-stream mode: the stream that the row's checkpoints are of, as multi-stream mode names it."""
 
 ENTITY_LEASE: Final = "LEASE"
 
@@ -78,6 +80,7 @@ class LeaseRow:
     stream_name: str | None = None
     shard_id: str = ""
     latest_pin_s: float | None = None
+    stream_mark: str | None = None
     entity_type: str | None = None
 
     @property
@@ -100,6 +103,7 @@ class NewLease:
     hash_range: HashRange | None
     stream_name: str | None = None
     latest_pin_s: float | None = None
+    stream_mark: str | None = None
 
     @property
     def key(self) -> str:
@@ -127,6 +131,8 @@ def new_item(lease: NewLease) -> Item:
         item[SHARD_ID] = lease.shard_id
     if lease.latest_pin_s is not None:
         item[LATEST_PIN] = int(lease.latest_pin_s * 1000)
+    if lease.stream_mark is not None:
+        item[STREAM_MARK] = lease.stream_mark
     return item
 
 
@@ -146,7 +152,7 @@ def read_row(item: Item) -> LeaseRow | Quarantined | None:
 def _read_lease(key: str, item: Item) -> LeaseRow:
     stream_name = _text(item, STREAM_NAME)
     throughput = item.get(THROUGHPUT)
-    pin = _integer(item, LATEST_PIN, None)
+    pin, mark = _integer(item, LATEST_PIN, None), item.get(STREAM_MARK)
     return LeaseRow(
         key=key,
         counter=_require(_integer(item, COUNTER, None), COUNTER),
@@ -162,6 +168,7 @@ def _read_lease(key: str, item: Item) -> LeaseRow:
         stream_name=stream_name,
         shard_id=_text(item, SHARD_ID) or _bare(key, stream_name),
         latest_pin_s=None if pin is None else pin / 1000,
+        stream_mark=mark if isinstance(mark, str) else None,
         entity_type=_text(item, ENTITY_TYPE),
     )
 

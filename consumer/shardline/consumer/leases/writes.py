@@ -16,7 +16,7 @@ from shardline.consumer.leases import row as names
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, NewLease, Pending, new_item
 
 if TYPE_CHECKING:
-    from shardline.common.hashing import HashRange
+    from shardline.common.hashing import HashRange, Shard
     from shardline.common.ports.lease_store import Condition, Value
     from shardline.common.records import Position
     from shardline.consumer.fleet.startup import Place
@@ -133,7 +133,7 @@ class LeaseWrites:
         condition = (Equals(names.COUNTER, row.counter), *_owners_as_read(row)[:2])
         return Delete(self.table, self._key(row), condition)
 
-    def begin_again(self, row: LeaseRow, hash_range: HashRange, parents: tuple[str, ...]) -> UpdateItem:
+    def begin_again(self, row: LeaseRow, shard: Shard, stream_mark: str | None) -> UpdateItem:
         """Set a row that outlived its stream to the beginning of the shard that bears its name now, and unown it.
 
         In place, because the counter must go on: whoever still holds the old stream's lease fails at it. Conditional
@@ -144,15 +144,19 @@ class LeaseWrites:
             names.CHECKPOINT: TRIM_HORIZON.text,
             names.CHECKPOINT_SUB: 0,
             names.OWNER_SWITCHES: 0,
-            names.HASH_START: str(hash_range.start),
-            names.HASH_END: str(hash_range.end),
+            names.HASH_START: str(shard.hash_range.start),
+            names.HASH_END: str(shard.hash_range.end),
         }
         gone = {names.OWNER, names.CHECKPOINT_OWNER, names.CHILDREN, names.LATEST_PIN}
         gone |= {names.PENDING, names.PENDING_SUB, names.PENDING_STATE}
-        if parents:
-            values[names.PARENTS] = frozenset(parents)
+        if shard.parent_shard_ids:
+            values[names.PARENTS] = frozenset(shard.parent_shard_ids)
         else:
             gone.add(names.PARENTS)
+        if stream_mark is not None:
+            values[names.STREAM_MARK] = stream_mark
+        else:
+            gone.add(names.STREAM_MARK)
         condition = (Equals(names.COUNTER, row.counter), *_owners_as_read(row))
         return UpdateItem(self.table, self._key(row), Update(set=values, remove=frozenset(gone)), condition)
 
