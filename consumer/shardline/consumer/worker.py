@@ -25,19 +25,17 @@ from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
 from shardline.consumer.config import Malformed, WorkerConfig
+from shardline.consumer.driver.coming_in import come_in
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.holding import Holdings
 from shardline.consumer.driver.inspecting import Inspector
-from shardline.consumer.driver.joining import join
 from shardline.consumer.driver.membership import Membership
-from shardline.consumer.driver.mixing import look_around
 from shardline.consumer.driver.opening import collect_metrics, open_context
 from shardline.consumer.driver.pulling import Feed
 from shardline.consumer.driver.pulse import Pulse
 from shardline.consumer.driver.registering import Registering
 from shardline.consumer.driver.steered import Steered
 from shardline.consumer.driver.sync import ShardSync
-from shardline.consumer.driver.tables import ensure_table, lease_rows
 from shardline.consumer.driver.tracked import Tracked
 from shardline.consumer.driver.tracking import Tracking
 from shardline.consumer.events import WorkerStarted, WorkerStopped
@@ -180,14 +178,7 @@ class Worker(Registering, Steered):
                 pauses=self._pauses,
             )
             sync, tracking = ShardSync(context), Tracking(context, self._tracked)
-            await tracking.open()
-            await ensure_table(context)
-            items = await sync.items()
-            rows = lease_rows(context, items)
-            tracking.admit(rows, sync)
-            plan = await join(context, rows)
-            await tracking.initialize(rows, sync)
-            await look_around(context, self._tracked, plan, items, rows)
+            plan = await come_in(context, self._tracked, sync, tracking)
             group = asyncio.TaskGroup()
             holdings = Holdings(context, group, sync)
             membership = Membership(context, holdings, sync, plan)
@@ -201,12 +192,9 @@ class Worker(Registering, Steered):
                 "streams": tracking.run,
                 "inspector": Inspector(context, holdings, sync, tracking).run,
             }
-            tasks = [
-                self._runtime.spawn(group, supervise(context, name, work), name=name) for name, work in beside.items()
-            ]
             stack.push_async_callback(self._leave, context, holdings, membership, running)
-            for task in tasks:
-                stack.callback(task.cancel)
+            for name, work in beside.items():
+                stack.callback(self._runtime.spawn(group, supervise(context, name, work), name=name).cancel)
             self._holdings, self._membership, self._tracking = holdings, membership, tracking
             self.events.emit(
                 WorkerStarted(
