@@ -54,32 +54,39 @@ def expected_signature(received: Received) -> str:
 async def put_small(connection: Connection) -> None:
     """Put one small record."""
     async with connection.kinesis() as kinesis:
-        await kinesis.put_records(Stream("s"), [PutEntry(b"x", "k")], timeout_s=CALL_S)
+        for _ in range(2):
+            await kinesis.put_records(Stream("s"), [PutEntry(b"x", "k")], timeout_s=CALL_S)
 
 
 async def put_large(connection: Connection) -> None:
     """Put two records that are sent piece by piece."""
     async with connection.kinesis() as kinesis:
-        await kinesis.put_records(Stream("s"), [PutEntry(b"x" * 900_000, "k")] * 2, timeout_s=CALL_S)
+        for _ in range(2):
+            await kinesis.put_records(Stream("s"), [PutEntry(b"x" * 900_000, "k")] * 2, timeout_s=CALL_S)
 
 
 async def get_item(connection: Connection) -> None:
     """Read an item."""
     async with connection.lease_store() as store:
-        await store.get("t", Key("leaseKey", "a"), consistent=True, timeout_s=CALL_S)
+        for _ in range(2):
+            await store.get("t", Key("leaseKey", "a"), consistent=True, timeout_s=CALL_S)
 
 
 async def put_metrics(connection: Connection) -> None:
     """Send metrics, compressed."""
     row = Datum(name="m", dimensions=(), unit="Count", timestamp_s=1, sample_count=1, sum=1, minimum=1, maximum=1)
     async with connection.metrics() as metrics:
-        await metrics.put_metric_data("App", [row] * 100, timeout_s=CALL_S)
+        for _ in range(2):
+            await metrics.put_metric_data("App", [row] * 100, timeout_s=CALL_S)
 
 
 @pytest.mark.parametrize("call", [put_small, put_large, get_item, put_metrics])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_what_arrives_is_what_was_signed(call: Callable[[Connection], Awaitable[None]], host: str) -> None:
-    """The signature holds for method, path, headers and body as they came over the wire; the token is signed too."""
+    """The signature holds for method, path, headers and body as they came over the wire; the token is signed too.
+
+    Each call is made twice: the SDK's signer signs the first request, ours, if it does the same, those that follow.
+    """
     seen: list[Received] = []
     answer = {"Records": [{"ShardId": "s", "SequenceNumber": "1"}] * (2 if call is put_large else 1)}
 
@@ -88,7 +95,13 @@ def test_what_arrives_is_what_was_signed(call: Callable[[Connection], Awaitable[
             await call(connection_to(url.replace("127.0.0.1", host), credentials=SIGNER))
 
     asyncio.run(main())
-    (received,) = seen
+    assert len(seen) == 2
+    for received in seen:
+        check(received)
+
+
+def check(received: Received) -> None:
+    """Compare a request's signature with what its bytes should carry."""
     assert received.headers["authorization"].endswith(f"Signature={expected_signature(received)}")
     assert received.headers["x-amz-security-token"] == "token/with+signs="
     signed = received.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")

@@ -31,6 +31,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.loaders import create_loader
 
 from shardline.common.aws.endpoints import check_endpoint, check_region_of_endpoint
+from shardline.common.aws.sigv4 import Keys, SigV4
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import CredentialsRefused, InvalidInput
 
@@ -113,7 +114,10 @@ class _ShiftedContext(dict[str, Any]):
 
 
 class Signer:
-    """Signs requests by botocore's own signer (Signature Version 4)."""
+    """Signs requests as botocore's own signer does (Signature Version 4).
+
+    The first request is signed by that; if ours gives the same for it, ours signs what follows, else it goes on so.
+    """
 
     def __init__(self, client: Any, signer: Any, context: Mapping[str, Any], holder: _Holder) -> None:
         self._client = client  # Closed, but kept: the signer holds its event hub by a weak reference only.
@@ -122,15 +126,29 @@ class Signer:
         self._holder = holder
         self._runtime = AsyncioRuntime()
         self._clock_offset_s = 0.0
+        self._own: SigV4 | None = None
+        self._compared = False
 
     async def sign(self, operation: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
         """Return the headers to send; raises `CredentialsRefused` where there are no credentials to sign with."""
-        request = AWSRequest(method="POST", url=url, headers=headers, data=body)
-        request.context = self._request_context()
         try:
-            await self._signer.sign(operation, request)
+            if self._own is not None:
+                keys = _keys(await self._holder.get_frozen_credentials())
+                amz_date = _amz_date(self._runtime.wall() + self._clock_offset_s)
+                return self._own.headers(headers, body, keys, amz_date)
+            signed = await self._signed_by_sdk(operation, url, headers, body)
+            if not self._compared:
+                self._compared = True
+                keys = _keys(await self._holder.get_frozen_credentials())
+                self._own = SigV4.like(url, headers, signed, body, keys)
         except (BotoCoreError, ClientError) as error:
             raise CredentialsRefused("NoCredentials", f"no usable AWS credentials ({type(error).__name__})") from error
+        return signed
+
+    async def _signed_by_sdk(self, operation: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
+        request = AWSRequest(method="POST", url=url, headers=headers, data=body)
+        request.context = self._request_context()
+        await self._signer.sign(operation, request)
         return {key: value.decode() if isinstance(value, bytes) else value for key, value in request.headers.items()}
 
     def _request_context(self) -> dict[str, Any]:
@@ -158,6 +176,10 @@ class Signer:
             return False
         self._clock_offset_s = offset_s
         return True
+
+
+def _keys(frozen: Any) -> Keys:
+    return Keys(frozen.access_key, frozen.secret_key, frozen.token)
 
 
 def _amz_date(wall_s: float) -> str:
