@@ -18,12 +18,14 @@ where the Kinesis record came without a key, as it does on such streams. Never p
 stream that routes by key.
 
 Why by columns: the interpreter's cost per record is what producing costs (`performance.md` 2). `try_append` appends to
-three lists; sealing maps whole columns over tables and joins once.
+three lists; sealing maps whole columns over tables and joins once. A caller that knows a bound of its own (`room`) may
+append to two lists itself, `waiting` and `datas`, and the rest is made for many records at once.
 """
 
 from __future__ import annotations
 
 from itertools import repeat
+from operator import getitem
 
 from shardline.common._encoding import (
     DATA_HEADS,
@@ -63,6 +65,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AggregateBuilder", "Sealed", "is_aggregate"]
 
+_WIDE = 3  # The bytes of an index from TABLE on: no table has the sizes of its records.
+_SIZES_BY_WIDTH: tuple[list[int], ...] = ([], SIZES, SIZES_WIDE)
 _COUNT_MAX = 2**32 - 1  # The KPL's AggregationMaxCount; memory ends first.
 
 
@@ -108,6 +112,7 @@ class AggregateBuilder:
         "_special",
         "_tags",
         "datas",
+        "waiting",
     )
 
     def __init__(self, bytes_max: int = AGGREGATE_BYTES_DEFAULT, count_max: int = _COUNT_MAX) -> None:
@@ -122,9 +127,11 @@ class AggregateBuilder:
     def clear(self) -> None:
         """Forget every record."""
         self._body = 0  # Bytes of the protobuf message.
-        self._keys: dict[str | None, int] = {}  # Partition key -> its index, in order of first use.
-        self._key_indexes: list[int] = []
+        self._keys: dict[str | None, bytes] = {}  # Partition key -> its index as a varint, in order of first use.
+        self._key_indexes: list[bytes] = []
         self.datas: list[bytes] = []
+        self.waiting: list[str] = []
+        """Partition keys of the last records in `datas`, which stand in no column yet."""
         self._sizes: list[int] = []  # Bytes of each record within the message.
         self._hash_keys: dict[str, int] = {}
         self._hash_indexes: list[int] | None = None  # From the first explicit hash key on; -1 for none.
@@ -141,14 +148,49 @@ class AggregateBuilder:
         self._count_max = count_max
 
     @property
+    def count_max(self) -> int:
+        """How many records may be in it."""
+        return self._count_max
+
+    @property
     def keys(self) -> int:
         """How many different partition keys the records have."""
+        self._catch_up()
         return len(self._keys)
+
+    @property
+    def room(self) -> int:
+        """The bytes of the message that may be added: of records, and of the keys that are not in the table yet.
+
+        Within it, and within `count_max`, a caller may add a usual record by appending its key to `waiting` and its
+        data to `datas`: a key of 1 to 127 ASCII characters, fewer than `TABLE` bytes of data, no hash key, no headers.
+        It weighs at most ``SIZES_WIDE[len(data)]`` and, once, two bytes more than its key. Negative where none may:
+        after records with hash keys or headers, and while more records may come than there are indexes of two bytes.
+        """
+        self._catch_up()
+        return -1 if self._special or self._count_max > TABLE else self._body_max - self._body
 
     @property
     def size(self) -> int:
         """The bytes that `seal()` would give now; 0 when empty."""
+        self._catch_up()
         return self._weight(len(self.datas), self._body)
+
+    def _catch_up(self) -> None:
+        """Bring the columns up to the records that were added by way of `waiting`."""
+        waiting, keys = self.waiting, self._keys
+        if not waiting:
+            return
+        fresh = [key for key in dict.fromkeys(waiting) if key not in keys]
+        known = len(keys)
+        keys.update(zip(fresh, VARINTS[known : known + len(fresh)], strict=True))
+        indexes = list(map(keys.__getitem__, waiting))
+        lengths = map(len, self.datas[len(self._sizes) :])
+        sizes = list(map(getitem, map(_SIZES_BY_WIDTH.__getitem__, map(len, indexes)), lengths))
+        self._body += 2 * len(fresh) + sum(map(len, fresh)) + sum(sizes)
+        self._key_indexes += indexes
+        self._sizes += sizes
+        waiting.clear()
 
     def _weight(self, count: int, body: int) -> int:
         if count == 1 and not self._lone_is_wrapped():
@@ -171,21 +213,22 @@ class AggregateBuilder:
         decimal text. Raises `InvalidInput`, changing nothing, for a key of 0 or more than 256 characters or with
         surrogates, a hash key or headers that the format cannot carry.
         """
+        if self.waiting:
+            self._catch_up()
         if explicit_hash_key is not None or headers or self._special:
             return self._try_append_special(partition_key, data, explicit_hash_key, headers)
         index = self._keys.get(partition_key)
         added = 0
         if index is None:
-            index = len(self._keys)
+            index = self._next_index()
             if partition_key and partition_key.isascii() and len(partition_key) < TWO_BYTES:
                 added = 2 + len(partition_key)
             else:
                 added = key_entry_size(partition_key)
         length = len(data)
-        if length < TABLE and index < TABLE:
-            size = SIZES[length] if index < TWO_BYTES else SIZES_WIDE[length]
-        else:
-            size = usual_size(length, varint_length(index))
+        width = len(index)
+        usual = length < TABLE and width < _WIDE
+        size = _SIZES_BY_WIDTH[width][length] if usual else usual_size(length, width)
         body = self._body + added + size
         if (body > self._body_max or len(self.datas) >= self._count_max) and self.datas:
             return False
@@ -196,6 +239,11 @@ class AggregateBuilder:
         self.datas.append(data)
         self._sizes.append(size)
         return True
+
+    def _next_index(self) -> bytes:
+        """Return the index of the next new partition key."""
+        number = len(self._keys)
+        return VARINTS[number] if number < TABLE else varint(number)
 
     def _try_append_special(
         self, partition_key: str | None, data: bytes, hash_key: str | None, headers: Mapping[str, str] | None
@@ -209,7 +257,7 @@ class AggregateBuilder:
         before = len(self.datas)
         self._special = True
         self._body = body
-        self._key_indexes.append(self._keys.setdefault(partition_key, len(self._keys)))
+        self._key_indexes.append(self._keys.setdefault(partition_key, self._next_index()))
         self.datas.append(data)
         self._sizes.append(size)
         if hash_key is not None and self._hash_indexes is None:
@@ -232,9 +280,9 @@ class AggregateBuilder:
         added = 0
         key_index = self._keys.get(partition_key)
         if key_index is None:
-            key_index = len(self._keys)
+            key_index = self._next_index()
             added = key_entry_size(partition_key)
-        inner = 2 + varint_length(key_index) + varint_length(len(data)) + len(data) + tags_length
+        inner = 2 + len(key_index) + varint_length(len(data)) + len(data) + tags_length
         if hash_key is not None:
             hash_index = self._hash_keys.get(hash_key)
             if hash_index is None:
@@ -252,6 +300,7 @@ class AggregateBuilder:
         headers: Mapping[str, str] | None = None,
     ) -> int:
         """Return the bytes that `seal()` would give if this record were added; raises as `try_append`."""
+        self._catch_up()
         tags = tag_fields(headers) if headers else b""
         added, size = self._sizes_with(partition_key, data, explicit_hash_key, len(tags))
         if self.datas:
@@ -263,7 +312,8 @@ class AggregateBuilder:
 
         For putting them elsewhere, when the shard map has changed.
         """
-        keys = list(self._keys)
+        self._catch_up()
+        keys = {index: key for key, index in self._keys.items()}
         hash_keys = [*self._hash_keys, None]  # So that -1 finds None.
         hash_indexes: Iterable[int] = repeat(-1) if self._hash_indexes is None else self._hash_indexes
         column: Iterable[Mapping[str, str] | None] = repeat(None) if self._headers is None else self._headers
@@ -279,6 +329,7 @@ class AggregateBuilder:
         """
         if not self.datas:
             raise InvalidInput("aggregate", "one record or more", "none")
+        self._catch_up()
         count = len(self.datas)
         first_key = next(iter(self._keys))
         hash_key = self._first_hash_key(first_key)
@@ -300,7 +351,7 @@ class AggregateBuilder:
         usual = max(self._sizes) < TABLE and len(self._keys) <= TABLE
         columns: list[Iterable[bytes]] = [
             map(HEADS.__getitem__ if usual else record_head, self._sizes),
-            map(VARINTS.__getitem__ if usual else varint, self._key_indexes),
+            self._key_indexes,
             map(DATA_HEADS.__getitem__ if usual else data_head, map(len, self.datas)),
             self.datas,
         ]

@@ -1,7 +1,8 @@
 """Open aggregates, one for each predicted shard: where records wait until they are worth a Kinesis record.
 
 `offer` is the hot path, once per user record: one look-up from the key to its open aggregate, one comparison with the
-memory granted to it, one append. Everything else happens per aggregate. Invariants: no aggregate mixes predicted shards
+room that is left in it for sure, two appends. Everything else happens per aggregate, and for the records that come when
+that room is used up: they are weighed exactly. Invariants: no aggregate mixes predicted shards
 (a KCL drops those that do), nor records with and without an explicit hash key (a known decoder confuses them);
 an aggregate holds what the budget granted, never more; without a map only records of one hash key share an aggregate.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from shardline.common._encoding import SIZES_WIDE, TWO_BYTES
 from shardline.common.aggregation import AggregateBuilder
 from shardline.producer.accept import accepted_again
 from shardline.producer.budget import KEY_OVERHEAD_BYTES, PACKAGE_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES
@@ -31,6 +33,8 @@ _ROUTES_MAX: Final = 100_000
 _GRANT_RECORDS: Final = 16
 _WIRE_BYTES_MAX: Final = 128
 """What the format adds to a record's data and key at most, explicit hash key included, headers aside."""
+_NO_WINDOW: Final = 2**40
+"""More than any aggregate has room for."""
 _SEAL_PART: Final = 0.8
 """Of the linger time: what is sealed by then is collected, together with others, before all of it has passed."""
 
@@ -89,12 +93,33 @@ _EMPTY: Final = AggregateBuilder()
 class Buffer:
     """One open aggregate; it outlives its aggregates, so that routes to it stay good."""
 
-    __slots__ = ("append", "builder", "delivery", "number", "opened_at", "place", "reserved", "usual")
+    __slots__ = (
+        "append",
+        "builder",
+        "count_max",
+        "datas",
+        "delivery",
+        "number",
+        "opened_at",
+        "place",
+        "reserved",
+        "room",
+        "routed",
+        "usual",
+        "waiting",
+    )
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.builder = _EMPTY
         self.append: _Append = _closed
+        # The window: what may be added by appending to two lists. See `AggregateBuilder.room`.
+        self.waiting = _EMPTY.waiting
+        self.datas = _EMPTY.datas
+        self.room = -1
+        self.count_max = 0
+        self.routed = 0
+        """Bytes that the keys routed here take in an aggregate's table; so many are kept free for them."""
         self.delivery: Delivery | None = None
         self.reserved = 0
         self.usual = 0
@@ -104,6 +129,23 @@ class Buffer:
 
     def __len__(self) -> int:
         return len(self.builder.datas)
+
+    def widen(self) -> None:
+        """Open the window anew, after records were added otherwise or the bounds have changed."""
+        builder = self.builder
+        self.room = builder.room - self.routed
+        self.count_max = builder.count_max
+
+    def route(self, key: str) -> None:
+        """Take note that records of `key` may come through the window from now on."""
+        usual = key.isascii() and len(key) < TWO_BYTES
+        self.routed += 2 + len(key) if usual else _NO_WINDOW
+        self.widen()
+
+    def offer(self, key: str, data: bytes) -> bool:
+        """Add a record beyond the window: weighed exactly."""
+        self.room = -1  # What it was counts no more.
+        return self.append(key, data)
 
     def __repr__(self) -> str:
         return f"Buffer({len(self)} records, shard={self.place.shard_id})"
@@ -175,12 +217,18 @@ class Aggregator:
         """Add a record to its key's open aggregate, or return None, nothing changed: then `put` it with all checks."""
         try:
             buffer = self.routes[key]
-        except (KeyError, TypeError):
+            room = buffer.room - SIZES_WIDE[len(data)]
+        except (KeyError, TypeError, IndexError):
             return None
-        # False beyond what the budget granted, and for an aggregate that nobody opened.
-        if type(data) is bytes and buffer.append(key, data):
+        if type(data) is not bytes:
+            return None
+        if room >= 0 and len(buffer.datas) < buffer.count_max:
+            buffer.room = room
+            buffer.waiting.append(key)
+            buffer.datas.append(data)
             return buffer.delivery
-        return None
+        # False beyond what the budget granted, and for an aggregate that nobody opened.
+        return buffer.delivery if buffer.offer(key, data) else None
 
     def offer_at(self, key: str, data: bytes) -> tuple[Delivery, int] | None:
         """Do as `offer`; return the record's index in the delivery as well."""
@@ -190,12 +238,16 @@ class Aggregator:
     def remember_route(self, key: str, buffer: Buffer) -> None:
         """Let `offer` find the buffer for `key` from now on."""
         if len(self.routes) >= _ROUTES_MAX:
-            self.routes.clear()
+            self.forget_routes()
+        if key not in self.routes:
+            buffer.route(key)
         self.routes[key] = buffer
 
     def forget_routes(self) -> None:
         """Send every record through `put` until its route is remembered anew."""
         self.routes.clear()
+        for buffer in self.buffers.values():
+            buffer.routed = 0
 
     # ---- once per aggregate, and for records with anything unusual --------------------------------------------------
 
@@ -213,10 +265,13 @@ class Aggregator:
             buffer = self.buffers[place.buffer_id] = Buffer(place)
         index = len(buffer)
         if index and self._append(buffer, record):
+            buffer.widen()
             return buffer, index
         if index and self._fits(buffer, record):
             # It was the grant that was full, not the aggregate.
-            return (buffer, index) if self._grant(buffer, record) and self._append(buffer, record) else None
+            added = self._grant(buffer, record) and self._append(buffer, record)
+            buffer.widen()
+            return (buffer, index) if added else None
         self.seal(buffer, now)
         return (buffer, 0) if self._open(buffer, record, now) else None
 
@@ -337,6 +392,8 @@ class Aggregator:
             return False
         buffer.append = buffer.builder.try_append
         self._append(buffer, record)
+        buffer.waiting, buffer.datas = buffer.builder.waiting, buffer.builder.datas
+        buffer.widen()
         self._opened += 1
         buffer.number = self._opened
         buffer.opened_at = now
@@ -367,6 +424,8 @@ class Aggregator:
         buffer.usual = len(buffer) + len(buffer) // 8
         buffer.builder = _EMPTY
         buffer.append = _closed
+        buffer.waiting, buffer.datas = _EMPTY.waiting, _EMPTY.datas
+        buffer.room = -1
         buffer.delivery = None
         buffer.reserved = 0
         buffer.number = 0

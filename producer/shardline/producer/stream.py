@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
+from shardline.common._encoding import SIZES_WIDE
 from shardline.common.errors import BufferFull, Closed
 from shardline.producer.driver import AwaitableDelivery, RecordDelivery
 
@@ -60,14 +61,23 @@ class StreamProducer:
         Waits only while the buffer is full (and now and then lets the loop run once). `callback` is called with the
         record's own outcome. Cancelling a waiting `put` accepts nothing.
         """
-        if explicit_hash_key is None and headers is None and callback is None and get_ident() == self._fast_thread:
+        quick = explicit_hash_key is None and headers is None and callback is None
+        if quick and type(data) is bytes and get_ident() == self._fast_thread:
             # `Aggregator.offer`, written out: a call costs a twentieth of a record.
             try:
                 buffer = self._routes[partition_key]  # type: ignore[index]  # No route leads from None, nor from a list.
-            except (KeyError, TypeError):
-                buffer = None
-            if buffer is not None and type(data) is bytes and buffer.append(partition_key, data):
-                return buffer.delivery  # type: ignore[return-value]  # The engine makes awaitable ones.
+                room = buffer.room - SIZES_WIDE[len(data)]
+            except (KeyError, TypeError, IndexError):
+                pass
+            else:
+                datas = buffer.datas
+                if room >= 0 and len(datas) < buffer.count_max:
+                    buffer.room = room
+                    buffer.waiting.append(partition_key)  # type: ignore[arg-type]  # A route leads from text.
+                    datas.append(data)
+                    return buffer.delivery  # type: ignore[return-value]  # The engine makes awaitable ones.
+                if buffer.offer(partition_key, data):  # type: ignore[arg-type]  # As above.
+                    return buffer.delivery  # type: ignore[return-value]  # As above.
         delivery, index = await self._put(data, partition_key, explicit_hash_key, headers)
         if callback is not None:
             delivery.add_callback(index, callback)
