@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from shardline.common import connection
 from shardline.common.ports.kinesis import PutEntry, Stream
+from shardline.common.ports.state_store import StateItem
+from shardline.consumer.driver.stating import open_state
 from shardline.consumer.parking import FileLot
 from shardline.consumer.policy import park_key, park_record
 from shardline.local.sim.simulation import Simulation, run
@@ -116,3 +118,24 @@ def test_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
     run(main, until=300)
     assert "released=True" in capsys.readouterr().out
+
+
+def test_the_state_of_ones_own() -> None:
+    """It counts every record, and nobody writes under an older token."""
+    names = example("Counter")
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        for data in PAYLOADS:
+            world.services.state.put_records(Stream("orders"), [PutEntry(data, "k")], now=world.wall())
+        async with open_state("billing", connection=world.services, runtime=sim.runtime) as store:
+            names["store"] = store
+            world.start("w0", processor=names["Counter"])
+            await asyncio.sleep(60)
+            await world.stop()
+            (item,) = (await store.page(timeout_s=1)).items
+            assert isinstance(item, StateItem)
+            assert item.fields["count"] == len(PAYLOADS)
+
+    run(main, until=300)
