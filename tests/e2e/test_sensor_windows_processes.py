@@ -86,7 +86,7 @@ def test_a_killed_worker_loses_and_doubles_no_window(tmp_path: Path) -> None:
 
         def begin(output: Path) -> None:
             with output.open("wb") as file:
-                command = [sys.executable, EXAMPLE, "readings", "2"]
+                command = [sys.executable, str(EXAMPLE), "readings", "2"]
                 processes.append(subprocess.Popen(command, env=environment, stdout=file))
 
         put: Counter[str] = Counter()
