@@ -22,7 +22,7 @@ from tests.consumer.rows import aggregate
 from tools.rings import ROOT
 
 if TYPE_CHECKING:
-    from shardline.consumer.handler import Batch
+    from shardline.consumer.handler import Batch, Record
     from shardline.consumer.processor import ShardLease
 
 pytestmark = pytest.mark.slow
@@ -184,6 +184,33 @@ def test_handlers_and_health() -> None:
         assert running.worker_id in repr(running)
         assert running.events is not None
     assert not running.health().running
+
+
+def test_it_is_steered_from_any_thread() -> None:
+    """Paused before its start it reads nothing; resumed it does; a seek back brings the records again."""
+    made, handled = services(), threading.Semaphore(0)
+    running = worker(made)
+    seen: list[bytes] = []
+
+    @running.handler(NAME)
+    def note(record: Record) -> None:
+        seen.append(record.data)
+        handled.release()
+
+    running.pause()
+    with running:
+        running.resume(NAME)
+        for _ in DATA:
+            assert handled.acquire(timeout=60)
+        (lease,) = running.seek("TRIM_HORIZON")
+        assert [shard.lease for shard in running.shards()] == [lease]
+        for _ in DATA:
+            assert handled.acquire(timeout=60)
+        with pytest.raises(InvalidInput):
+            running.add_stream("returns", start="LATEST")
+        with pytest.raises(InvalidInput):
+            running.remove_stream(NAME)
+    assert seen == [*DATA, *DATA]
 
 
 def test_leaving_ends_the_iteration_of_other_threads() -> None:

@@ -15,8 +15,6 @@ Handlers that block need none of this: `shardline.consumer.Worker` runs them on 
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,144 +22,33 @@ from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import Closed
 from shardline.common.loop_thread import LoopThread
 from shardline.consumer import processor as asynchronous
+from shardline.consumer.blocking_processor import (
+    Checkpointer,
+    OnThreads,
+    PreparedCheckpoint,
+    ShardProcessor,
+    on_threads,
+)
+from shardline.consumer.spec import check_processor
 from shardline.consumer.worker import Worker as AsyncWorker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from shardline.common.events import Events
-    from shardline.common.ports.runtime import Runtime
+    from shardline.common.ports.kinesis import Stream
     from shardline.common.records import Position
     from shardline.consumer.driver.pulling import PulledBatch
-    from shardline.consumer.handler import Batch, Record
-    from shardline.consumer.health import Health
+    from shardline.consumer.handler import Record
+    from shardline.consumer.health import Health, LeaseHealth
+    from shardline.consumer.lineage import Start
     from shardline.consumer.policy import FailurePolicy
-    from shardline.consumer.processor import At, ShardLease
 
 __all__ = ["Checkpointer", "PreparedCheckpoint", "ShardProcessor", "TakenBatch", "Worker", "on_threads"]
 
 T = TypeVar("T")
-
-
-class PreparedCheckpoint:
-    """The first half of a two-phase checkpoint, blocking; see `shardline.consumer.PreparedCheckpoint`."""
-
-    def __init__(
-        self, inner: asynchronous.PreparedCheckpoint, wait: Callable[[Coroutine[Any, Any, None]], None]
-    ) -> None:
-        self._inner = inner
-        self._wait = wait
-
-    @property
-    def position(self) -> Position:
-        """The position that is prepared."""
-        return self._inner.position
-
-    def checkpoint(self) -> None:
-        """Commit it; raises as `Checkpointer.checkpoint` does."""
-        self._wait(self._inner.checkpoint())
-
-
-class Checkpointer:
-    """Stores checkpoints, blocking until they stand in the table; see `shardline.consumer.Checkpointer`.
-
-    For the threads of a processor: never to be called on the event loop.
-    """
-
-    def __init__(self, inner: asynchronous.Checkpointer, loop: asyncio.AbstractEventLoop) -> None:
-        self._inner = inner
-        self._loop = loop
-
-    @property
-    def stored(self) -> Position:
-        """The checkpoint in the table, as far as is known."""
-        return self._inner.stored
-
-    @property
-    def largest(self) -> Position:
-        """The highest position that may be checkpointed now."""
-        return self._inner.largest
-
-    def checkpoint(self, at: At = None) -> None:
-        """Store a checkpoint at a record, a position, or all that was handed over; raises `CheckpointRefused`."""
-        self._wait(self._inner.checkpoint(at))
-
-    def prepare(self, at: At = None, *, state: bytes | None = None) -> PreparedCheckpoint:
-        """Store a position, and `state`, beside the checkpoint; raises `CheckpointRefused`."""
-        return PreparedCheckpoint(self._wait(self._inner.prepare(at, state=state)), self._wait)
-
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-class ShardProcessor:
-    """`shardline.consumer.ShardProcessor` with plain methods, which are called on a thread and never overlap."""
-
-    def initialize(self, lease: ShardLease) -> None:
-        """Prepare; called again, after a back-off, while it raises."""
-
-    def process(self, batch: Batch, checkpointer: Checkpointer) -> None:
-        """Process records; what it raises is a handler's failure: retried in place, or as `on_failure` says."""
-        raise NotImplementedError
-
-    def lease_lost(self) -> None:
-        """Clean up: another worker may have the shard, nothing can be checkpointed any more."""
-
-    def shard_ended(self, checkpointer: Checkpointer) -> None:
-        """Finish the shard, and checkpoint: until that is done this is called again, and no child is read."""
-        checkpointer.checkpoint()
-
-    def shutdown_requested(self, checkpointer: Checkpointer) -> None:
-        """Take the last chance to checkpoint: the lease is given back next."""
-
-
-class _OnThreads(asynchronous.ShardProcessor):
-    """Calls a blocking processor's methods on threads, one at a time."""
-
-    def __init__(self, processor: ShardProcessor, runtime: Runtime) -> None:
-        self._processor = processor
-        self._runtime = runtime
-        self._one_at_a_time = threading.Lock()
-
-    async def initialize(self, lease: ShardLease) -> None:
-        await self._call(self._processor.initialize, lease)
-
-    async def process(self, batch: Batch, checkpointer: asynchronous.Checkpointer) -> None:
-        await self._call(self._processor.process, batch, _blocking(checkpointer))
-
-    async def lease_lost(self) -> None:
-        await self._call(self._processor.lease_lost)
-
-    async def shard_ended(self, checkpointer: asynchronous.Checkpointer) -> None:
-        await self._call(self._processor.shard_ended, _blocking(checkpointer))
-
-    async def shutdown_requested(self, checkpointer: asynchronous.Checkpointer) -> None:
-        await self._call(self._processor.shutdown_requested, _blocking(checkpointer))
-
-    async def _call(self, method: Callable[..., None], *arguments: object) -> None:
-        await self._runtime.run_blocking(self._locked, method, arguments)
-
-    def _locked(self, method: Callable[..., None], arguments: tuple[object, ...]) -> None:
-        """Call on a thread; one that was abandoned with a lost lease is waited for first."""
-        with self._one_at_a_time:
-            method(*arguments)
-
-
-def _blocking(checkpointer: asynchronous.Checkpointer) -> Checkpointer:
-    return Checkpointer(checkpointer, asyncio.get_running_loop())
-
-
-def on_threads(
-    processor: Callable[[], ShardProcessor], *, runtime: Runtime | None = None
-) -> Callable[[], asynchronous.ShardProcessor]:
-    """Return a blocking processor class (or a function that makes one) as the asyncio `Worker.add_processor` takes it.
-
-    One object is made for each tenure of a shard's lease.
-    """
-    used = runtime or AsyncioRuntime()
-    return lambda: _OnThreads(processor(), used)
 
 
 class TakenBatch:
@@ -256,10 +143,11 @@ class Worker:
         on_failure: FailurePolicy | None = None,
     ) -> None:
         """Register a `ShardProcessor` class (of this module, or the asyncio one), or a function that makes one."""
+        check_processor(processor)
 
         def made() -> asynchronous.ShardProcessor:
             one = processor()
-            return one if isinstance(one, asynchronous.ShardProcessor) else _OnThreads(one, self._runtime)
+            return one if isinstance(one, asynchronous.ShardProcessor) else OnThreads(one, self._runtime)
 
         self._inner.add_processor(made, stream, on_failure=on_failure)
 
@@ -326,15 +214,54 @@ class Worker:
         pulled = self._thread.call(_called(lambda: self._inner.batches(max_records=max_records, max_wait_s=max_wait_s)))
         return _Taking(pulled, self._thread, lambda: self._left)
 
+    def pause(self, stream: str | None = None, shard: str | None = None) -> None:
+        """Pause a shard, a stream, or everything; see `shardline.consumer.Worker.pause`, as for what follows."""
+        self._on_loop(lambda: self._inner.pause(stream, shard))
+
+    def resume(self, stream: str | None = None, shard: str | None = None) -> None:
+        """Go on where a pause was ordered."""
+        self._on_loop(lambda: self._inner.resume(stream, shard))
+
+    def seek(
+        self,
+        to: Record | Position | str | float,
+        *,
+        stream: str | None = None,
+        shard: str | None = None,
+        skip: bool = False,
+    ) -> tuple[str, ...]:
+        """Read on elsewhere; returns the leases that this concerns."""
+        return self._on_loop(lambda: self._inner.seek(to, stream=stream, shard=shard, skip=skip))
+
+    def shards(self, stream: str | None = None) -> tuple[LeaseHealth, ...]:
+        """Return the shards that this worker holds and where it stands in each."""
+        return self._on_loop(lambda: self._inner.shards(stream))
+
+    def add_stream(
+        self, stream: str | Stream, *, start: Start | str | float | None = None, consumer_arn: str | None = None
+    ) -> None:
+        """Read another stream from now on; returns once it has leases in the table."""
+        self._running()
+        self._thread.call(self._inner.add_stream(stream, start=start, consumer_arn=consumer_arn))
+
+    def remove_stream(self, stream: str | Stream) -> None:
+        """Read a stream no more; returns once its leases are given back."""
+        self._running()
+        self._thread.call(self._inner.remove_stream(stream))
+
     def health(self) -> Health:
         """Return how the worker, its leases and its handlers are; for probes."""
-        if self._serving is None or self._left:
-            return self._inner.health()
-        return self._thread.call(_called(self._inner.health))
+        return self._on_loop(self._inner.health)
 
     def run(self) -> None:
         """Run as a program, on this thread, until SIGTERM or SIGINT; see `shardline.consumer.Worker.run`."""
         self._inner.run()
+
+    def _on_loop(self, function: Callable[[], T]) -> T:
+        """Call `function` on the loop while there is one; before and after nobody else can be in its way."""
+        if self._serving is None or self._left:
+            return function()
+        return self._thread.call(_called(function))
 
     def _running(self) -> None:
         if self._serving is None or self._left:

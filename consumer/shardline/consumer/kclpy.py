@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.connection import Connection
-from shardline.common.errors import CheckpointRefused, LeaseGone
+from shardline.common.errors import CheckpointRefused, InvalidInput, LeaseGone
 from shardline.common.records import Position, parse_sequence_number
 from shardline.consumer.events import SettingsIgnored
 from shardline.consumer.kcl_properties import load_kcl
@@ -145,8 +145,9 @@ class KclPyProcessor(ShardProcessor):
         self._one_at_a_time = threading.Lock()
 
     async def initialize(self, lease: ShardLease) -> None:
-        """Call `initialize` with the shard."""
-        await self._call("initialize", InitializeInput(lease))
+        """Call `initialize` with the shard, where there is one."""
+        if hasattr(self._processor, "initialize"):
+            await self._call("initialize", InitializeInput(lease))
 
     async def process(self, batch: Batch, checkpointer: Checkpointer) -> None:
         """Call `process_records`, and checkpoint where it gets nothing to do it with."""
@@ -218,8 +219,11 @@ class _Zombie(KclPyCheckpointer):
 def adapt(processor: Callable[[], Any], *, runtime: Runtime | None = None) -> Callable[[], KclPyProcessor]:
     """Return a KCLPy processor class (or a function that makes its objects) as `Worker.add_processor` takes it.
 
-    One object is made for each tenure of a shard's lease, as KCLPy makes one process; its calls never overlap.
+    One object is made for each tenure of a shard's lease, as KCLPy makes one process; its calls never overlap. Raises
+    `InvalidInput` for a class without `process_records`, the one method that must be there.
     """
+    if isinstance(processor, type) and not callable(getattr(processor, "process_records", None)):
+        raise InvalidInput("processor", "a class with a method process_records", processor.__name__)
     used = runtime or AsyncioRuntime()
     return lambda: KclPyProcessor(processor(), used)
 

@@ -16,6 +16,7 @@ Nothing is checkpointed but by the processor, and never past what it was given. 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from shardline.common.errors import CheckpointAhead, CheckpointBackwards, InvalidInput, LeaseGone
@@ -43,7 +44,7 @@ class ShardLease(NamedTuple):
     pending: Pending | None
 
 
-class ShardProcessor:
+class ShardProcessor(ABC):
     """Processes one shard in one tenure of its lease; every method may be overridden, `process` must be.
 
     The calls never overlap. `initialize` comes first. The last is `shard_ended`, where the shard's end was reached and
@@ -53,9 +54,9 @@ class ShardProcessor:
     async def initialize(self, lease: ShardLease) -> None:
         """Prepare; called again, after a back-off, while it raises."""
 
+    @abstractmethod
     async def process(self, batch: Batch, checkpointer: Checkpointer) -> None:
         """Process records; what it raises is a handler's failure: retried in place, or as `on_failure` says."""
-        raise NotImplementedError
 
     async def lease_lost(self) -> None:
         """Clean up: another worker may have the shard, nothing can be checkpointed any more."""

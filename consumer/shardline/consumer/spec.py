@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.processor import ShardProcessor
 
-__all__ = ["HandlerSpec", "Positions", "is_asynchronous"]
+__all__ = ["HandlerSpec", "Positions", "check_processor", "is_asynchronous"]
 
 Positions: TypeAlias = "Callable[[str, str], Any]"
 """A function of a stream's name and a shard's id, asynchronous or blocking, that says up to which position a sink has
@@ -106,8 +106,7 @@ class HandlerSpec:
         positions: Positions | None = None,
     ) -> HandlerSpec:
         """Describe processors, of which one is made for each tenure of a shard's lease."""
-        if not callable(processor):
-            raise InvalidInput("processor", "a class, or a function without arguments", type(processor).__name__)
+        check_processor(processor)
         return cls(
             _never, True, False, policy=on_failure or _FOR_EVER, processor=processor, positions=_checked(positions)
         )
@@ -172,3 +171,11 @@ def is_asynchronous(function: Handler) -> bool:
     """Say whether calling gives a coroutine: a coroutine function, or an object whose call is one."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's own coroutine method is looked for.
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def check_processor(processor: object) -> None:
+    """Raise `InvalidInput` for what makes no processors: no callable, or a class without its method `process`."""
+    if not callable(processor):
+        raise InvalidInput("processor", "a class, or a function without arguments", type(processor).__name__)
+    if inspect.isabstract(processor):
+        raise InvalidInput("processor", "a class with a method process", getattr(processor, "__name__", ""))
