@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shardline.consumer.policy import Parked
 
@@ -22,8 +22,9 @@ def is_of(parked: Parked, stream: str, partition_key: str) -> bool:
 def parked_of(line: bytes) -> Parked | None:
     """Return the record of a JSON object, None for what is none."""
     try:
-        item = json.loads(line)
-        return Parked(**{**item, "data": base64.b64decode(item["data"], validate=True)})
+        item: dict[str, Any] = json.loads(line)
+        item["data"] = base64.b64decode(item["data"], validate=True)
+        return Parked(**item)
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -176,7 +176,7 @@ def _both(name: str, one: Value, other: Value) -> Value:
 
 def parking(item: StateItem | None, key: ParkedKey) -> Update | None:
     """Return what makes `key` parked from `key.first` on, with `key.last` among its records."""
-    fields = {} if item is None else item.fields
+    fields: Mapping[str, Value] = {} if item is None else item.fields
     place = Place.parse(str(fields.get(_LAST + key.digest, key.last)))
     last = key.last if place.shard_id != key.last.shard_id or place.position < key.last.position else place
     stands = fields.get(_KEY + key.digest)
@@ -200,7 +200,7 @@ def _precedes(one: Place, other: Place) -> bool:
 def following(item: StateItem | None, partition_key: str, place: Place) -> Update | None:
     """Return what makes `place` the last record of a parked key; None also where the key is not parked any more."""
     digest = _digest(partition_key)
-    fields = {} if item is None else item.fields
+    fields: Mapping[str, Value] = {} if item is None else item.fields
     if _KEY + digest not in fields:
         return None
     last = Place.parse(str(fields.get(_LAST + digest)))
@@ -211,7 +211,7 @@ def following(item: StateItem | None, partition_key: str, place: Place) -> Updat
 
 def replaying(item: StateItem | None, key: ParkedKey, place: Place) -> Update | None:
     """Return what notes that a replay has come up to `place`; None where the key is gone, or a replay came as far."""
-    fields = {} if item is None else item.fields
+    fields: Mapping[str, Value] = {} if item is None else item.fields
     if _KEY + key.digest not in fields:
         return None
     replayed = _replayed(item, key.digest)
@@ -228,7 +228,7 @@ def releasing(item: StateItem | None, key: ParkedKey, replayed: Container[Place]
     None where it is released already, and where a record has followed that was not replayed.
     """
     digest = key.digest
-    fields = {} if item is None else item.fields
+    fields: Mapping[str, Value] = {} if item is None else item.fields
     if _KEY + digest not in fields:
         return None
     if replayed is not None and Place.parse(str(fields.get(_LAST + digest))) not in replayed:
