@@ -205,3 +205,17 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
     """Each refusal names the setting."""
     with pytest.raises(InvalidInput, match=next(iter(settings))[:6]):
         PollingSettings(**settings)  # type: ignore[arg-type]  # Each setting by its name.
+
+
+def test_no_second_sees_more_than_five_reads() -> None:
+    """A shard that is behind is read five times in any second, after a pause too: no burst comes on top."""
+    shard = polling()
+    reads: list[float] = []
+    now = 100.0
+    for number in range(1, 30):
+        now = max(now, shard.next_wakeup(now) or now)
+        assert isinstance(shard.next_call(now), FetchRecords)
+        reads.append(now)
+        shard.on_page(page(number, behind=60_000), now)
+    assert min(later - earlier for earlier, later in zip(reads, reads[5:], strict=False)) >= 1.0 - 1e-6
+    assert reads[-1] - reads[0] < 6.0

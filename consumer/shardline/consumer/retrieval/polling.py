@@ -130,7 +130,7 @@ class ShardPolling:
     def __init__(self, start: StartAt, settings: PollingSettings, random: Random, now: float) -> None:
         self._settings = settings
         self._random = random
-        self._reads = TokenBucket(settings.reads_per_s, settings.reads_per_s, now)
+        self._reads = TokenBucket(settings.reads_per_s, 1, now)  # A burst would come on top of the rate.
         self._bytes = TokenBucket(settings.bytes_per_s, settings.bytes_per_s, now)
         self._backoff = Backoff(first_s=settings.idle_s, max_s=max(10.0, settings.idle_s_max), floor=0.5)
         self._bytes_waiting = 0
