@@ -152,10 +152,11 @@ class Buffer:
 
 
 class Group(NamedTuple):
-    """Records of one part of a delivery, in order."""
+    """Records of one part of a delivery, in order; `ends` says that nothing of the delivery is left in a line."""
 
     part: Part
     records: list[Accepted]
+    ends: bool = False
 
 
 class _Chunk:

@@ -41,7 +41,7 @@ class _Line:
         """Return everything that waits, as groups, and forget it."""
         groups = [self.closed] if self.closed is not None else []
         if self.delivery is not None:
-            groups.append(Group(self.delivery.new_part(range(len(self.records))), self.records))
+            groups.append(Group(self.delivery.new_part(range(len(self.records))), self.records, ends=True))
         self.closed, self.delivery, self.records = None, None, []
         return groups
 
@@ -113,7 +113,7 @@ class KeyGate:
         """Take from a line what fits one aggregate; the rest goes on waiting."""
         if line.closed is None:
             assert line.delivery is not None
-            line.closed = Group(line.delivery.new_part(range(len(line.records))), line.records)
+            line.closed = Group(line.delivery.new_part(range(len(line.records))), line.records, ends=True)
             line.delivery, line.records = None, []
         group, line.closed = line.closed, None
         size = count = 0
@@ -125,7 +125,7 @@ class KeyGate:
         if count == len(group.records):
             return group
         head, rest = group.part.cut([(range(count), None), (range(count, len(group.records)), None)])
-        line.closed = Group(rest, group.records[count:])
+        line.closed = Group(rest, group.records[count:], ends=True)
         return Group(head, group.records[:count])
 
 

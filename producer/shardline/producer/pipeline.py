@@ -113,6 +113,8 @@ class Pipeline:
         self.done: list[Delivery] = []
         """Deliveries that are done and whose waiters are to be woken."""
         self._barrier = 0
+        self._starved = False
+        """Whether a request waits for memory: the end of another one, of whatever stream, gives it."""
         self.closed = False
         self.refusal: InvalidInput | None = None
         """Why nothing may be put: the settings do not fit the stream."""
@@ -305,7 +307,8 @@ class Pipeline:
             self.settler.next_expiry(),
         ]
         if self.batcher.count or self.batcher.isolated:
-            sends = self._slots.free and not (self.gate.failures and self.gate.in_flight)
+            waits = self._starved or (self.gate.failures and self.gate.in_flight)
+            sends = self._slots.free and not waits
             if not sends or self.gate.open_at > self.batcher.wake_at:
                 times.append(self.batcher.next_expiry())
             if sends:
@@ -448,6 +451,7 @@ class Pipeline:
                 left -= 1
 
     def _send(self, now: float) -> None:
+        self._starved = False
         while self._slots.free and self.gate.may_send(now):
             isolated = bool(self.batcher.isolated)
             packages = self.batcher.isolated.popleft() if isolated else self.batcher.gather(now)
@@ -456,6 +460,7 @@ class Pipeline:
             body = int(sum(package.size for package in packages) * BODY_FACTOR)
             if not self.share.budget.try_body(body):
                 self.batcher.put_back(packages, now, isolated=isolated)
+                self._starved = True
                 return
             self._slots.take()
             self.gate.on_sent()

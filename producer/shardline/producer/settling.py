@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shardline.common.deaggregation import NO_HEADERS, UserRecord
 from shardline.common.limits import RECORD_BYTES_MAX_DEFAULT
 from shardline.producer.aggregator import record_cost
+from shardline.producer.budget import PACKAGE_OVERHEAD_BYTES
 from shardline.producer.config import Consumers, Ordering
 from shardline.producer.events import Failed, Misplaced, Received, RequestDone, RequestFailed
 from shardline.producer.outcome import (
@@ -240,7 +241,8 @@ class Settler:
             if router.summary.on_miss(now):
                 pipeline.on_auto(now)
         anywhere = not package.aggregated or package.uniform or pipeline.settings.consumers is Consumers.ANY
-        owned = True if anywhere or router.summary.auto else router.owns(package, shard_id)
+        # An aggregate that was under way when the stream began to place records itself lies anywhere; plain ones may.
+        owned = True if anywhere else router.owns(package, shard_id)
         if owned is None:
             if package.stage is not Stage.UNJUDGED:
                 package.stage = Stage.UNJUDGED
@@ -412,9 +414,9 @@ class Settler:
         self._resolve(group.part, outcome, 0, failed)
 
     def release_line(self, groups: list[Group]) -> None:
-        """Give back what was accounted for records in line."""
+        """Give back what was accounted for records in line, and for each delivery that leaves it whole."""
         for group in groups:
-            cost = sum(map(record_cost, group.records))
+            cost = sum(map(record_cost, group.records)) + (PACKAGE_OVERHEAD_BYTES if group.ends else 0)
             self._pipeline.share.release(cost, len(group.records))
 
     def abort(self, now: float) -> None:
