@@ -15,6 +15,8 @@ from shardline.consumer.policy import park_key, park_record, per_key
 from shardline.local.sim.oracle import user_ids
 from shardline.local.sim.threads import sleep_blocking
 
+from tests.sim.outsiders import MAGIC
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -72,6 +74,9 @@ class Application:
         if self._world.chaos.on and network.chance(self._faults.fails / 2, "parking failed"):
             raise HandlerError
         position = Position(int(parked.sequence_number), parked.sub_sequence_number)
+        if not user_ids(parked.data):
+            self._world.blobs.delivered(parked.shard_id, position, parked.data)
+            return
         if self._faults.park_keys:
             self._world.parking.parked(self._worker_id, parked)
             return
@@ -108,7 +113,12 @@ class Application:
     # --- what the oracle is told -------------------------------------------------------------------------------------
 
     def _delivered(self, record: Record) -> None:
-        (user,) = user_ids(record.data)
+        self._world.memory.delivered(self._worker_id, record.shard_id, record.position)
+        users = user_ids(record.data)
+        if not users or record.data.startswith(MAGIC):
+            self._world.blobs.delivered(record.shard_id, record.position, record.data)
+            return
+        (user,) = users
         if record.misplaced:
             self._oracle.reached["misplaced record delivered"] += 1
         if self._faults.park_keys:
@@ -117,7 +127,10 @@ class Application:
 
     def _processed(self, records: Sequence[Record], *, cancelled: bool = False) -> None:
         for record in records:
-            (user,) = user_ids(record.data)
+            users = user_ids(record.data)
+            if len(users) != 1:
+                continue
+            (user,) = users
             self._oracle.processed(
                 self._worker_id, record.shard_id, record.position, record.token, user, cancelled=cancelled
             )
@@ -172,5 +185,5 @@ class Application:
 
 def _is_poison(record: Record, share: float) -> bool:
     """Say whether the handler fails at this record whenever it comes, wherever."""
-    (user,) = user_ids(record.data)
-    return crc32(user.id.encode()) % 1000 < 1000 * share
+    users = user_ids(record.data)
+    return len(users) == 1 and crc32(users[0].id.encode()) % 1000 < 1000 * share

@@ -44,6 +44,11 @@ class Chaos:
             (rates.stolen, self._steal_time),
             (rates.squeeze, self._squeeze),
             (rates.row_deleted, self._delete_row),
+            (rates.leave, self._leave),
+            (rates.garbage, world.outsiders.garbage),
+            (rates.naive, world.outsiders.naive),
+            (rates.row_edited, world.outsiders.edit_row),
+            (rates.switch, world.outsiders.switch),
         ]
 
     async def run(self, seconds: float) -> None:
@@ -85,6 +90,11 @@ class Chaos:
         if victim is not None:
             self._count("crash")
             self._world.fleet.crash(victim, callbacks=self._random.choice((0, 0, 1, 3, 10, 30)))
+
+    def _leave(self) -> None:
+        victim = self._victim()
+        if victim is not None:
+            self._world.fleet.leave(victim)
 
     def _pause(self) -> None:
         victim = self._victim()

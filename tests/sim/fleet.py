@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import ServiceError
-from shardline.consumer.config import DeliveryConfig, LeaseConfig, TableConfig, WorkerConfig
+from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
 from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from shardline.common.events import Event
     from shardline.local.sim.hosts import Host
 
+    from tests.sim.knobs import Knobs
     from tests.sim.world import World
 
 __all__ = ["Fleet", "Slot"]
+
+_STOP_S = 30.0
+"""How long a worker may take to leave by its configuration, which is the default one."""
 
 
 class Slot:
@@ -34,6 +39,8 @@ class Slot:
         self.worker: Worker | None = None
         self.worker_id = ""
         self.task: asyncio.Task[None] | None = None
+        self.asked_s: float | None = None
+        """When the worker was asked to leave."""
 
     @property
     def alive(self) -> bool:
@@ -77,11 +84,27 @@ class Fleet:
                     slot.worker = self._worker(slot, host)
                     async with slot.worker:
                         await slot.worker.wait()
+                    await self._left(slot, host)
                 except ServiceError:
                     self._world.oracle.reached["worker could not start"] += 1
                     await asyncio.sleep(1)
         except Exception as error:  # noqa: BLE001 - the product failed: the world ends with it.
             self._world.sim.loop.failures.append(error)
+
+    async def _left(self, slot: Slot, host: Host) -> None:
+        """Judge a worker that has left, where nothing was in its way; it comes back after a while."""
+        world, asked_s, slot.asked_s = self._world, slot.asked_s, None
+        took_s = 0.0 if asked_s is None else world.sim.now - asked_s
+        world.oracle.reached["worker left"] += 1
+        if world.knobs.orderly or not world.chaos.on:
+            world.leaving.left(slot.worker_id, took_s=took_s, within_s=_STOP_S + 2 * world.knobs.failover_s)
+        if self._stopping:
+            return
+        await asyncio.sleep(world.knobs.restart_s * world.sim.random.random())
+        if not world.knobs.same_id:
+            slot.lives += 1
+            slot.worker_id = f"worker-{slot.index}.{slot.lives}"
+            world.oracle.identify(host, slot.worker_id)
 
     def _worker(self, slot: Slot, host: Host) -> Worker:
         knobs, world = self._world.knobs, self._world
@@ -95,8 +118,10 @@ class Fleet:
                 clean_up_s=knobs.clean_up_s,
                 parent_poll_s=3.0,
                 fleet=knobs.fleet,
+                strategy=knobs.strategy,
             ),
-            polling=PollingSettings(idle_s=knobs.idle_s / 2, idle_s_max=knobs.idle_s),
+            polling=_polling(knobs),
+            retrieval=Retrieval.FANOUT if knobs.fanout else Retrieval.AUTO,
             delivery=DeliveryConfig(
                 handler_timeout_s=knobs.handler.timeout_s, checkpoint_records=knobs.checkpoint_records
             ),
@@ -119,7 +144,8 @@ class Fleet:
         if event.name == "shard.batch":
             return
         self._world.oracle.reached[f"event {event.name}"] += 1
-        self.log.append(f"t={self._world.sim.now:.3f} {slot.worker_id} {event}")
+        shown = self._world.secrets.check(event.name, str(event))
+        self.log.append(f"t={self._world.sim.now:.3f} {slot.worker_id} {shown}")
 
     # --- life and death ---
 
@@ -149,11 +175,38 @@ class Fleet:
             if not slot.alive:
                 self.begin(slot)
 
+    def leave(self, slot: Slot) -> None:
+        """Ask a worker to stop in order, if it runs."""
+        if slot.alive and slot.worker is not None and slot.worker.health().running and slot.asked_s is None:
+            slot.asked_s = self._world.sim.now
+            slot.worker.stop()
+
+    def look(self) -> None:
+        """Look at everything that a worker shows of itself."""
+        for slot in self.slots:
+            if slot.alive and slot.worker is not None:
+                self._world.secrets.check("health", f"{slot.worker!r} {slot.worker.health()!r}")
+
     async def stop(self) -> None:
         """Ask every worker to leave, and wait until it has."""
         self._stopping = True
         tasks = [slot.task for slot in self.slots if slot.alive and slot.task is not None]
         for slot in self.slots:
+            self.leave(slot)
             if slot.worker is not None and slot.alive:
                 slot.worker.stop()
         await asyncio.gather(*tasks)
+        for slot in self.slots:
+            if slot.host is not None and slot.alive:
+                self._world.leaving.gone(
+                    slot.host,
+                    threads=self._world.sim.threads.running_on(slot.host),
+                    subscriptions=self._world.network.subscriptions[slot.host],
+                )
+
+
+def _polling(knobs: Knobs) -> PollingSettings:
+    settings = PollingSettings(idle_s=knobs.idle_s / 2, idle_s_max=knobs.idle_s)
+    if knobs.read_ahead is None:
+        return settings
+    return replace(settings, page_records=knobs.read_ahead, prefetch_records=knobs.read_ahead)

@@ -11,7 +11,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from shardline.consumer.config import Fleet
-from shardline.local.sim.network import Faults
+from shardline.consumer.fleet.assignment import Strategy
+from shardline.local.sim.network import Faults, Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,18 @@ class Rates:
     stolen: float = 0.0
     squeeze: float = 0.0
     """A worker's writes answered late or never, and then no way to the lease table."""
+    leave: float = 0.0
+    """A worker stops in order and comes back."""
     row_deleted: float = 0.0
+    """An operator deletes a lease row."""
+    row_edited: float = 0.0
+    """An operator takes a lease from its owner, and perhaps sets its checkpoint back."""
+    garbage: float = 0.0
+    """A record that looks like an aggregate and is none is stored past every producer."""
+    naive: float = 0.0
+    """A producer that knows no shard map stores an aggregate whose records belong to other shards."""
+    switch: float = 0.0
+    """The stream's record distribution changes between AUTO and the partition key's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +106,20 @@ class Knobs:
     page_items_max: int = 1_000_000
     shards_page_max: int = 1000
     service_limits: bool = False
+    buffer_records: int | None = None
+    memory_bytes: int | None = None
+    """A small memory for producers, with requests and records to match."""
+    read_ahead: int | None = None
+    """How many Kinesis records a page holds, and how many more may wait for the handler."""
+    fanout: bool = False
+    auto: bool = False
+    """An on-demand stream that places records itself."""
+    retention_s: float | None = None
+    blackout: Service | None = None
+    """The service that answers nothing for three minutes in the middle."""
+    strategy: Strategy = Strategy.WORKER_UTILIZATION_AWARE
+    still_s: float = 0.0
+    """How long the fleet is watched in peace at the end: no lease may move then (I12)."""
     aggregation: bool = True
     by_key: bool = False
     linger_s: float = 1.0
@@ -104,6 +130,8 @@ class Knobs:
     checkpoint_records: int | None = None
     healthy: bool = False
     """No fault and no reshard: nothing may be delivered twice."""
+    orderly: bool = False
+    """No fault: whoever is asked to leave leaves nothing behind, also in the middle."""
     calm: bool = False
     """Nobody dies: no lease may move once the fleet has settled."""
 
@@ -356,6 +384,111 @@ def _squeezed(seed: int, random: Random) -> Knobs:
     )
 
 
+def _stalled(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "producer stall"),
+        rates=Rates(outage=1.5, storm=0.5),
+        records_per_s=5.0,
+        padding=15_000,
+        memory_bytes=1 << 20,
+        buffer_records=random.choice((None, 20)),
+        by_key=random.random() < 0.5,
+        ttl_s=120.0,
+    )
+
+
+def _slow_handlers(seed: int, random: Random) -> Knobs:
+    handler = HandlerFaults(
+        per_batch=random.random() < 0.3,
+        blocking=random.random() < 0.3,
+        lanes=random.choice((1, 3)),
+        slow=0.3,
+        slow_s=8.0,
+        timeout_s=60.0,
+    )
+    return replace(
+        _plain(seed, random, "slow handlers"),
+        handler=handler,
+        read_ahead=5,
+        records_per_s=5.0,
+        aggregation=False,
+        idle_s=0.5,
+    )
+
+
+def _rolling(seed: int, random: Random) -> Knobs:
+    fleet = random.choice((Fleet.AUTO, Fleet.AUTO, Fleet.KCL2))
+    return replace(
+        _plain(seed, random, "rolling"),
+        settle_s=2 * MINUTE_S,
+        orderly=True,
+        healthy=fleet is not Fleet.KCL2,  # There workers steal, and nobody hands over.
+        rates=Rates(leave=1.0),
+        workers=random.randint(2, 4),
+        fleet=fleet,
+        strategy=random.choice(list(Strategy)),
+        still_s=3 * MINUTE_S,
+    )
+
+
+def _blackout(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "blackout"),
+        settle_s=MINUTE_S,
+        blackout=Service.KINESIS if seed % 2 else Service.DYNAMODB,
+        workers=3,
+        shards=6,
+    )
+
+
+def _operator(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "operator"),
+        rates=Rates(row_deleted=0.5, row_edited=0.5, reshard=0.3),
+        quiet_s=8 * MINUTE_S,
+    )
+
+
+def _fanout(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "fan-out"),
+        fanout=True,
+        rates=Rates(reshard=1.0, crash=0.5, pause=0.5, partition=0.5, leave=0.3),
+        kinesis=Faults(broken=0.03, children_hidden=0.2, not_found=0.01, error_before=0.05),
+        end_on_empty=random.random() < 0.5,
+        restart_s=5.0,
+    )
+
+
+def _auto(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "AUTO"),
+        auto=True,
+        rates=Rates(switch=random.choice((0.0, 1.0)), crash=0.3, storm=0.3),
+        kinesis=Faults(reply_lost=0.05, entries=0.1, error_after=0.03),
+    )
+
+
+def _retention(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "retention"),
+        retention_s=90.0,
+        workers=random.randint(1, 2),
+        rates=Rates(outage=0.3, crash=0.5, partition=0.5),
+        restart_s=60.0,
+        handler=HandlerFaults(fails=0.1, poison=0.02),
+    )
+
+
+def _foreign(seed: int, random: Random) -> Knobs:
+    return replace(
+        _plain(seed, random, "foreign records"),
+        rates=Rates(garbage=6.0, naive=6.0, reshard=0.7, crash=0.5),
+        fanout=random.random() < 0.3,
+        handler=HandlerFaults(per_batch=random.random() < 0.5, lanes=random.choice((1, 3)), fails=0.05),
+    )
+
+
 def _superseded(seed: int, random: Random) -> Knobs:
     handler = HandlerFaults(
         per_batch=random.random() < 0.3,
@@ -434,6 +567,15 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "parked keys": _parked_keys,
     "squeezed": _squeezed,
     "superseded": _superseded,
+    "producer stall": _stalled,
+    "slow handlers": _slow_handlers,
+    "rolling": _rolling,
+    "blackout": _blackout,
+    "operator": _operator,
+    "fan-out": _fanout,
+    "AUTO": _auto,
+    "retention": _retention,
+    "foreign records": _foreign,
 }
 
 

@@ -11,21 +11,33 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from shardline.common.ports.kinesis import Stream
+from shardline.common.ports.kinesis import Distribution, Stream
+from shardline.consumer.fleet.assignment import Strategy
+from shardline.consumer.fleet.startup import Fleet as FleetKind
 from shardline.local.sim import Simulation, SimulationError
 from shardline.local.sim.doors import SimServices
-from shardline.local.sim.network import Network, Service
+from shardline.local.sim.network import Fault, Network, Service
 from shardline.local.sim.oracle import Oracle, Violation, ViolationError
+from shardline.local.sim.oracles.balance import Balance
+from shardline.local.sim.oracles.blobs import Blobs
+from shardline.local.sim.oracles.leaving import Leaving
+from shardline.local.sim.oracles.memory import Memory
+from shardline.local.sim.oracles.secrets import Secrets
+from shardline.local.sim.oracles.storms import Storms
 from shardline.local.state.core import KinesisState
+from shardline.local.state.events import RecordsRead
 from shardline.local.state.options import KinesisOptions, Limits, ShardEnd
 from shardline.local.tables.core import LeaseTables, TableOptions
 
 from tests.sim.chaos import Chaos
 from tests.sim.fleet import Fleet
+from tests.sim.outsiders import Outsiders
 from tests.sim.parking import Operator, ParkingJudge
 from tests.sim.writers import Writers
 
 if TYPE_CHECKING:
+    from shardline.local.state.events import Sink, StateEvent
+
     from tests.sim.knobs import Knobs
 
 __all__ = ["STREAM", "Result", "World", "run_world"]
@@ -33,6 +45,13 @@ __all__ = ["STREAM", "Result", "World", "run_world"]
 STREAM = Stream("orders")
 _DRAIN_POLL_S = 5.0
 _LIMIT_S = 3600.0
+_BLACKOUT_AT_S = 120.0
+_BLACKOUT_S = 180.0
+_STORM_BOUNDS: dict[Service, dict[str, int]] = {
+    Service.KINESIS: {"floor": 12, "spike": 12},
+    Service.DYNAMODB: {"floor": 24, "spike": 24},
+}
+"""What I17 allows a host in ten seconds of an outage, and all of them in one second after it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,15 +89,49 @@ class World:
         self.oracle = Oracle(self.sim, self.network, failover_s=knobs.failover_s)
         self.oracle.stop_at_first = stop_at_first
         self.parking = ParkingJudge(self.oracle)
-        sink = self.parking.sink if knobs.handler.park_keys else self.oracle.sink
-        self.state = KinesisState(_stream_options(knobs), sink=sink)
-        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=sink)
+        self.state = KinesisState(_stream_options(knobs), sink=self._sink)
+        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self._judge_sink)
         self.services = SimServices(self.network, self.state, self.tables)
-        self.state.create_stream(STREAM.name, knobs.shards, now=self.sim.wall_s)
+        self._create_stream()
         self.note_ranges()
+        self.leaving = Leaving(self.oracle)
+        self.balance = Balance(self.oracle)
+        self.secrets = Secrets(self.oracle)
+        self.blobs = Blobs(self.oracle)
+        self.memory = Memory(
+            self.oracle,
+            bytes_max=knobs.memory_bytes,
+            records_max=knobs.buffer_records,
+            read_ahead_max=None if knobs.read_ahead is None or knobs.fanout else 2 * knobs.read_ahead,
+        )
+        self.storms: Storms | None = None
+        self.outsiders = Outsiders(self)
         self.fleet = Fleet(self)
         self.writers = Writers(self)
         self.chaos = Chaos(self)
+
+    def _create_stream(self) -> None:
+        knobs, wall_s = self.knobs, self.sim.wall_s
+        if knobs.auto:
+            self.oracle.auto = True
+            self.state.create_stream(STREAM.name, now=wall_s, on_demand=True, distribution=Distribution.AUTO)
+        else:
+            self.state.create_stream(STREAM.name, knobs.shards, now=wall_s)
+        if knobs.retention_s is not None:
+            # Less than the service's shortest, so that a world of minutes sees records go.
+            self.state.streams[STREAM.name].retention_hours = knobs.retention_s / 3600  # type: ignore[assignment]
+
+    @property
+    def _judge_sink(self) -> Sink:
+        return self.parking.sink if self.knobs.handler.park_keys else self.oracle.sink
+
+    def _sink(self, event: StateEvent) -> None:
+        self._judge_sink(event)
+        sender = self.network.sender
+        if isinstance(event, RecordsRead) and event.records and sender is not None and sender.fault is Fault.NONE:
+            worker = self.oracle.worker_of(sender.host)
+            if worker is not None:
+                self.memory.read(worker, event.shard_id, event.first, event.last)
 
     def note_ranges(self) -> None:
         """Tell the oracle which hash keys each shard owns, after the stream has changed."""
@@ -98,6 +151,8 @@ class World:
         operator = Operator(self) if knobs.handler.park_keys else None
         if operator is not None:
             operator.start()
+        if knobs.blackout is not None:
+            self.sim.at(self.sim.now + _BLACKOUT_AT_S, self._black_out, knobs.blackout)
         await self.chaos.run(knobs.chaos_s)
         self.network.heal()
         self.chaos.end()
@@ -105,14 +160,36 @@ class World:
         if operator is not None:
             await operator.finish()
             self.parking.finish()
+        await self._keep_still()
+        self.fleet.look()
         await self.fleet.stop()
         self.oracle.finish()
+        self.leaving.stored()
+        self.blobs.finish()
+
+    def _black_out(self, service: Service) -> None:
+        """Let a service answer nothing for a while, and watch who goes on calling."""
+        self.storms = Storms(self.oracle, service, **_STORM_BOUNDS[service])
+        self.network.observe = self.storms.sent
+        self.storms.begin(_BLACKOUT_S)
+        self.network.outage(service, _BLACKOUT_S)
+
+    async def _keep_still(self) -> None:
+        """Let the fleet settle, and then watch that it stays as it is."""
+        knobs = self.knobs
+        if not knobs.still_s:
+            return
+        await asyncio.sleep(knobs.still_s)
+        self.balance.begin()
+        await asyncio.sleep(knobs.still_s)
+        by_count = knobs.fleet is FleetKind.KCL2 or knobs.strategy is Strategy.LEASE_COUNT_BASED
+        self.balance.end(self.fleet.living(), by_count=by_count)
 
     async def _drain(self) -> None:
         """Let the producers end and the workers catch up, faults being over; then judge who holds what."""
         end = self.sim.now + self.knobs.quiet_s
         await self.writers.finish()
-        while self.sim.now < end and (self.oracle.pending() or not self._finished_shards()):  # noqa: ASYNC110 - the oracle judges, it does not signal.
+        while self.sim.now < end and (self.oracle.pending() or self.blobs.pending() or not self._finished_shards()):  # noqa: ASYNC110 - the oracle judges, it does not signal.
             await asyncio.sleep(_DRAIN_POLL_S)
         await asyncio.sleep(3 * self.knobs.failover_s)
         # P10: twice the fail-over time and twice the longest watch period (2.5 times it), and a little.
@@ -147,6 +224,7 @@ class World:
         result.records = len(oracle.put_ids)
         result.lost = len(oracle.lost()) if not result.failed else 0
         result.redelivered, result.resent = oracle.redelivered, oracle.resent
+        self.secrets.check("error", result.error)
         result.violations = oracle.violations
         result.counts, result.reached = self.network.count, oracle.reached
         result.trace = self.sim.trace

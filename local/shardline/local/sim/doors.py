@@ -17,6 +17,7 @@ from shardline.local.doors.kinesis import InProcessKinesis
 from shardline.local.doors.lease_store import MemoryLeaseStore
 from shardline.local.doors.services import MemoryMetrics
 from shardline.local.doors.storage import MemoryObjects, MemoryQueues
+from shardline.local.sim.hosts import HOST
 from shardline.local.sim.network import Service
 from shardline.local.sim.side_doors import SimMetrics, SimObjects, SimQueue
 
@@ -203,8 +204,13 @@ class SimKinesis:
             self._lose_shard(shard_id)
 
         await self._network.call(Service.KINESIS, "SubscribeToShard", connect, timeout_s)
+        host = HOST.get()
         async with self._inner.subscribe_to_shard(consumer_arn, shard_id, start, timeout_s=timeout_s) as events:
-            yield self._events(events, timeout_s)
+            self._network.subscriptions[host] += 1
+            try:
+                yield self._events(events, timeout_s)
+            finally:
+                self._network.subscriptions[host] -= 1
 
     async def _events(self, events: AsyncIterator[SubscribeEvent], timeout_s: float) -> AsyncIterator[SubscribeEvent]:
         async for event in events:

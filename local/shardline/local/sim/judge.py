@@ -9,7 +9,7 @@ import re
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shardline.local.sim.oracles import tokens
+from shardline.local.sim.oracles import balance, blobs, leaving, memory, secrets, storms, tokens
 from shardline.local.sim.truth import UserId
 
 if TYPE_CHECKING:
@@ -38,6 +38,12 @@ INVARIANTS: Final = {
     "dup": "A healthy world (no fault, no reshard, no change of members) delivers nothing twice.",
     "calm": "A condition that failed on a worker's own doubled write is no loss: no lease moves in a calm fleet.",
     **tokens.INVARIANTS,
+    **memory.INVARIANTS,
+    **balance.INVARIANTS,
+    **leaving.INVARIANTS,
+    **blobs.INVARIANTS,
+    **storms.INVARIANTS,
+    **secrets.INVARIANTS,
 }
 _MARK: Final = re.compile(rb"<([^|<>]+)\|([^|<>]+)\|(\d+)>")
 
@@ -95,6 +101,10 @@ class Judge:
     def identify(self, host: Host, worker_id: str) -> None:
         """Say which worker id a host's worker has."""
         self._workers[host] = worker_id
+
+    def worker_of(self, host: Host | None) -> str | None:
+        """Return the worker id of a host; None for none."""
+        return None if host is None else self._workers.get(host)
 
     def _sender_id(self) -> str | None:
         sender = self.network.sender

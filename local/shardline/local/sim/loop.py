@@ -322,6 +322,10 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Return the unfinished tasks of `host`, oldest first."""
         return sorted((t for t in self._tasks() if t.host is host), key=lambda t: t.serial)
 
+    def timers_of(self, host: Host) -> int:
+        """Return how many timers of `host` are to fire yet."""
+        return sum(1 for _, _, handle in self._timers if handle.host is host and not handle.cancelled())
+
     def run_in_executor(self, executor: object, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # The executor is ignored.
         """Run a blocking function on a virtual thread: it takes no time, and its result comes by a callback."""
         del executor

@@ -159,6 +159,8 @@ class Network:
         self.loop = simulation.loop
         self.count: Counter[str] = Counter()
         self.sender: Sender | None = None
+        self.subscriptions: Counter[Host | None] = Counter()
+        """Subscriptions open now, by the host that reads them."""
         self.scripted: Callable[[Sender], Fault | None] | None = None
         self.observe: Callable[[Sender], None] | None = None
         self._random: Random = simulation.random

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["INVARIANTS", "Oracle", "Violation", "ViolationError", "payload", "user_ids"]
 
 _READS_PER_S: Final = 5
+_MAGIC: Final = bytes.fromhex("f3899ac2")
 
 
 class Oracle(RowJudge):
@@ -45,12 +46,15 @@ class Oracle(RowJudge):
         self.put_ids: dict[str, float] = {}
         self.ranges: dict[str, HashRange] = {}
         """Hash range of each shard whose placement is to be judged (I15): an acknowledged record must belong there."""
+        self.auto = False
+        """Whether the stream places records itself: plain ones then lie anywhere, and aggregates must not."""
         self.processed_ids: set[str] = set()
         self.redelivered = 0
         self.resent = 0
         self.deliveries = 0
         self._tenures: dict[tuple[str, str, int, int], Tenure] = {}
         """By worker, shard, life of the row, token."""
+        self._aggregates: set[tuple[str, int]] = set()
         self._reads: dict[tuple[str, str], deque[float]] = {}
 
     # --- the stream and the table ---
@@ -80,6 +84,8 @@ class Oracle(RowJudge):
         users = user_ids(event.record.data)
         if len(users) > 1:
             self.reached["aggregate stored"] += 1
+        if self.auto and event.record.data.startswith(_MAGIC):
+            self._aggregates.add((event.shard_id, event.number))
         for sub, user in enumerate(users):
             position = Position(event.number, sub)
             shard.add(user, position)
@@ -113,13 +119,16 @@ class Oracle(RowJudge):
         """Note that a test's producer is about to put a record."""
         self.put_ids[user.id] = self.simulation.now
 
-    def outcome(self, user: UserId, kind: str, place: Place | None = None) -> None:
-        """Take what became of a put: ``delivered`` (with its place), ``not written`` or ``unknown``."""
+    def outcome(self, user: UserId, kind: str, place: Place | None = None, *, judged: bool = True) -> None:
+        """Take what became of a put: ``delivered`` (with its place), ``not written`` or ``unknown``.
+
+        Unless `judged`, it may lie in a shard that does not own its key: its producer is not ours.
+        """
         if user.id in self.outcomes:
             self.violate("I7", user.id, f"resolved twice: {self.outcomes[user.id][0]}, then {kind}")
         self.outcomes[user.id] = (kind, place)
         self.reached[f"put {kind}"] += 1
-        if kind == "delivered" and place is not None:
+        if kind == "delivered" and place is not None and judged and self._is_ranged(place):
             self._check_placement(user, place)
         if kind == "delivered" and place not in self.places.get(user.id, ()):
             self.violate(
@@ -131,6 +140,10 @@ class Oracle(RowJudge):
         for user in users:
             if user.id not in self.outcomes:
                 self.violate("I7", user.id, "is not resolved, and a flush said that nothing was pending")
+
+    def _is_ranged(self, place: Place) -> bool:
+        """Say whether a KCL looks at where a record lies: only at those in aggregates."""
+        return not self.auto or (place.shard_id, place.position.sequence_number) in self._aggregates
 
     def _check_placement(self, user: UserId, place: Place) -> None:
         within = self.ranges.get(place.shard_id)
@@ -299,6 +312,7 @@ class Oracle(RowJudge):
             self._check_outcomes()
         if alive is not None:
             living = set(alive)
+            self._check_holes()
             for lease in self.leases.values():
                 orphaned_s = self.simulation.now - lease.changed_s
                 if lease.present and not lease.ended and lease.owner not in living and orphaned_s > orphaned_s_max:

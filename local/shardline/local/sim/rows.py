@@ -138,7 +138,9 @@ class RowJudge(Judge):
 
     def _checkpointed(self, lease: Lease, owner: str | None, stored: Position) -> None:
         sender, writer = self.network.sender, self._sender_id()
-        if stored < lease.checkpoint:
+        if stored < lease.checkpoint and writer is None:
+            self.reached["checkpoint set back by hand"] += 1
+        elif stored < lease.checkpoint:
             self.violate("I4b", lease.key, f"went back from {lease.checkpoint} to {stored}")
         if writer is not None and sender is not None:
             if writer != owner:
@@ -176,7 +178,13 @@ class RowJudge(Judge):
         shard = self.shards.get(shard_id)
         return shard is not None and any(self._stands_for(parent) for parent in shard.parents)
 
+    def _check_holes(self) -> None:
+        for shard_id in self._holes():
+            self.violate("I9", shard_id, "no unfinished lease stands for it in the end")
+
     def _check_coverage(self, key: str) -> None:
+        if self._covered and self._sender_id() is None:
+            self._covered = not self._holes()  # An operator's doing; the fleet's to mend.
         holes = self._holes() if self._covered else []
         if holes:
             self.violate("I9", key, f"no unfinished lease stands for {', '.join(holes)}")

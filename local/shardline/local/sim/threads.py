@@ -11,10 +11,13 @@ import threading
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from shardline.local.sim.hosts import HOST
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from shardline.local.sim.hosts import Host
     from shardline.local.sim.loop import VirtualLoop
 
 __all__ = ["Threads", "sleep_blocking"]
@@ -35,6 +38,7 @@ class _Thread:
         self._loop = loop
         self._work = work
         self._future = future
+        self.host = HOST.get()
         self._go = threading.Semaphore(0)
         self._back = threading.Semaphore(0)
         self._result: object = None
@@ -111,6 +115,10 @@ class Threads:
         """How many have not returned."""
         self._threads = [thread for thread in self._threads if not thread.done]
         return len(self._threads)
+
+    def running_on(self, host: Host) -> int:
+        """How many of a host's have not returned."""
+        return sum(1 for thread in self._threads if thread.host is host and not thread.done)
 
     def start(self, seconds: float, function: Callable[..., T], arguments: tuple[Any, ...]) -> asyncio.Future[T]:
         """Run a function on a new thread of the caller's host that begins after `seconds`; return its future."""

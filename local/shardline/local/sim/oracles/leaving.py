@@ -1,0 +1,57 @@
+"""Leaving: a worker that is asked to stop stores what it processed, gives its leases back, and is gone, whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from shardline.local.sim.hosts import Host
+    from shardline.local.sim.judge import Judge
+
+__all__ = ["INVARIANTS", "Leaving"]
+
+INVARIANTS: Final = {
+    "I13": "A worker that leaves in order has stored all it processed, given its leases back, and is gone in its time.",
+    "I18": "Whoever has left leaves nothing that runs behind: no task, no thread, no timer, no subscription.",
+}
+
+
+class Leaving:
+    """Judges workers and producers that have left."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def left(self, worker_id: str, *, took_s: float, within_s: float) -> None:
+        """Judge a worker that has left, no fault being in the way: how long it took, what it still holds."""
+        if took_s > within_s:
+            self._judge.violate("I13", worker_id, f"took {took_s:.1f} s to leave, and had {within_s:.1f} s")
+        for lease in self._judge.leases.values():
+            if not lease.present or lease.ended or lease.owner != worker_id:
+                continue
+            if lease.sent_s < lease.epochs[-1].started.at_s:
+                self._judge.reached["left before it knew of a lease"] += 1  # It was assigned a moment ago.
+            else:
+                self._judge.violate("I13", lease.key, f"still belongs to {worker_id}, who has left")
+
+    def stored(self) -> None:
+        """Judge the checkpoints once all have left: nothing that was processed comes again."""
+        for lease in self._judge.leases.values():
+            shard = self._judge.shards.get(lease.shard_id)
+            if shard is None or not lease.present:
+                continue
+            done = shard.first_not_done()
+            if done and shard.positions[done - 1] > lease.checkpoint:
+                what = f"{shard.positions[done - 1]} was processed, and {lease.checkpoint} is stored"
+                self._judge.violate("I13", lease.key, what)
+
+    def gone(self, host: Host, *, threads: int = 0, subscriptions: int = 0) -> None:
+        """Judge what a host's program left behind when it returned; how many of these still run there."""
+        tasks = [task.get_name() for task in host.loop.tasks_of(host)]
+        if tasks:
+            self._judge.violate("I18", host.name, f"left behind: {', '.join(tasks[:5])}")
+        timers = host.loop.timers_of(host)
+        if timers:
+            self._judge.violate("I18", host.name, f"left {timers} timers behind")
+        if threads or subscriptions:
+            self._judge.violate("I18", host.name, f"left {threads} threads and {subscriptions} subscriptions behind")
