@@ -393,7 +393,7 @@ BUGS: dict[str, Bug] = {
     "checkpoint at hand-over": Bug(((Delivery, "_in_order", _done_at_hand_over),), ("healthy", "swarm")),
     "batch skipped when the handler raises": Bug(((Delivery, "_call", _failure_skips),), ("swarm",)),
     "late result of a superseded handler accepted": Bug(
-        ((Delivery, "_progress", _late_results_count), (Delivery, "_call", _looks_at_late_results)), ("superseded",)
+        ((Delivery, "progress", _late_results_count), (Delivery, "_call", _looks_at_late_results)), ("superseded",)
     ),
     "sub-sequence number ignored": Bug(((Decoder, "_skip", _whole_aggregate_done),), ("late applies", "swarm")),
     "results paired by position": Bug(((Settler, "on_answer", _paired_by_place),), ("producer outage",)),

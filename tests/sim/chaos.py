@@ -178,12 +178,14 @@ class Chaos:
         """Delete, as an operator would, the row of a shard that is still read (F38); a repair brings it back.
 
         Not of one whose child has a row: that says that its parents are finished (`kcl.md` 5.5), whoever deletes it.
+        Nor of one that is closed: its reader may be about to make its children's rows.
         """
         world = self._world
         leased = {lease.shard_id for lease in world.oracle.leases.values() if lease.present}
         proven = {parent for name in leased for parent in world.oracle.shards[name].parents}
         unfinished = [one for one in world.oracle.leases.values() if one.present and not one.ended]
-        keys = sorted(one.key for one in unfinished if one.shard_id not in proven)
+        closed = {shard.shard_id for shard in world.oracle.shards.values() if shard.closed}
+        keys = sorted(one.key for one in unfinished if one.shard_id not in proven | closed)
         if keys and world.knobs.auditor:
             self._count("row deleted by hand")
             key = Key("leaseKey", self._random.choice(keys))

@@ -189,11 +189,16 @@ class World:
         """Let the producers end and the workers catch up, faults being over; then judge who holds what."""
         end = self.sim.now + self.knobs.quiet_s
         await self.writers.finish()
-        while self.sim.now < end and (self.oracle.pending() or self.blobs.pending() or not self._finished_shards()):  # noqa: ASYNC110 - the oracle judges, it does not signal.
+        while self.sim.now < end and not self._is_drained():  # noqa: ASYNC110 - the oracle judges, it does not signal.
             await asyncio.sleep(_DRAIN_POLL_S)
         await asyncio.sleep(3 * self.knobs.failover_s)
         # P10: twice the fail-over time and twice the longest watch period (2.5 times it), and a little.
         self.oracle.finish(self.fleet.living(), orphaned_s_max=7 * self.knobs.failover_s + 2)
+
+    def _is_drained(self) -> bool:
+        """Say whether all that was stored is done, every closed shard finished, and every open one leased."""
+        oracle = self.oracle
+        return not (oracle.pending() or self.blobs.pending() or oracle.holes()) and self._finished_shards()
 
     def _finished_shards(self) -> bool:
         """Say whether every closed shard has come to SHARD_END."""

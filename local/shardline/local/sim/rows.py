@@ -64,7 +64,7 @@ class RowJudge(Judge):
     def _row_created(self, lease: Lease, after: Mapping[str, object]) -> None:
         if lease.epochs:
             self.reached["row created again"] += 1
-        if lease.cleaned_up and self._sender_id() is not None:
+        if lease.cleaned_up and self._sender_id() is not None and self._is_proven_done(lease.shard_id):
             self.violate("I6", lease.key, "its row was created again after the finished shard's lease was cleaned up")
         lease.present, lease.ended, lease.cleaned_up = True, False, False
         lease.lives += 1
@@ -76,7 +76,7 @@ class RowJudge(Judge):
         if shard is not None and lease.checkpoint in {LATEST, AT_TIMESTAMP}:
             self.excused_ids.update(user.id for user in shard.excuse(len(shard.records)))
         if not self._covered:
-            self._covered = not self._holes()
+            self._covered = not self.holes()
 
     def _row_deleted(self, lease: Lease) -> None:
         if not lease.ended and self._sender_id() is not None:
@@ -167,7 +167,7 @@ class RowJudge(Judge):
                 "I3", shard.shard_id, f"{stored} was stored, {missing} at {shard.positions[first]} is not done"
             )
 
-    def _holes(self) -> list[str]:
+    def holes(self) -> list[str]:
         """Return the open shards that neither a lease of their own nor one of an ancestor stands for."""
         return [s.shard_id for s in self.shards.values() if not s.closed and not self._stands_for(s.shard_id)]
 
@@ -178,14 +178,20 @@ class RowJudge(Judge):
         shard = self.shards.get(shard_id)
         return shard is not None and any(self._stands_for(parent) for parent in shard.parents)
 
+    def _is_proven_done(self, shard_id: str) -> bool:
+        """Say whether a descendant has a row, which says that the shard is finished; an operator may have taken all."""
+        children = [one.shard_id for one in self.shards.values() if shard_id in one.parents]
+        leases = [self.leases[one] for one in children if one in self.leases]
+        return any(one.present for one in leases) or any(self._is_proven_done(one) for one in children)
+
     def _check_holes(self) -> None:
-        for shard_id in self._holes():
+        for shard_id in self.holes():
             self.violate("I9", shard_id, "no unfinished lease stands for it in the end")
 
     def _check_coverage(self, key: str) -> None:
         if self._covered and self._sender_id() is None:
-            self._covered = not self._holes()  # An operator's doing; the fleet's to mend.
-        holes = self._holes() if self._covered else []
+            self._covered = not self.holes()  # An operator's doing; the fleet's to mend.
+        holes = self.holes() if self._covered else []
         if holes:
             self.violate("I9", key, f"no unfinished lease stands for {', '.join(holes)}")
 

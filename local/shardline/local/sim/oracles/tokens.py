@@ -1,6 +1,6 @@
 """Fencing: what a superseded worker's results may do (nothing), and which tokens handler calls carry.
 
-A handler's result counts only while its worker still owns the lease in the table, no later tenure of the shard has
+A handler's result counts only while no other worker owns the lease in the table, no later tenure of the shard has
 begun, and nobody has told the handler to stop. What comes later is no processing: a checkpoint over it breaks I3.
 """
 
@@ -58,4 +58,4 @@ class Tokens:
         highest = self._highest.get(shard_id)
         if highest is not None and token < highest.token:
             return True
-        return lease is not None and lease.superseded(worker) is not None
+        return lease is not None and lease.owner not in {None, worker}
