@@ -119,7 +119,7 @@ class World:
             self.state.create_stream(STREAM.name, knobs.shards, now=wall_s)
         if knobs.retention_s is not None:
             # Less than the service's shortest, so that a world of minutes sees records go.
-            self.state.streams[STREAM.name].retention_hours = knobs.retention_s / 3600  # type: ignore[assignment]
+            self.state.streams[STREAM.name].retention_hours = knobs.retention_s / 3600  # type: ignore[assignment]  # Hours are whole there.
 
     @property
     def _judge_sink(self) -> Sink:
