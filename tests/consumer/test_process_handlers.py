@@ -116,6 +116,7 @@ def test_a_failure_comes_back_by_name_and_the_policy_decides(tmp_path: Path) -> 
     )
     assert outcome.seen == [one for one in ALL if one != "3"]
     assert [event.error for event in outcome.failures] == ["LookupError", "LookupError"]
+    assert all(event.place.endswith("in fails_at_three") for event in outcome.failures)
     assert [(one.data, one.reason, one.attempts) for one in parked] == [(b"3", "LookupError", 2)]
     assert outcome.stored == RECORDS - 1
 

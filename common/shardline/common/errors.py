@@ -134,10 +134,11 @@ class HandlerGaveUp(ShardlineError):
 
 
 class HandlerProcessFailed(ShardlineError):
-    """A handler failed in a process of its own: `reason` says how, `ended` whether the process ended with it."""
+    """A handler failed in a process of its own: `reason` and `place` say how and where, `ended` if that ended it."""
 
-    def __init__(self, reason: str, *, ended: bool) -> None:
+    def __init__(self, reason: str, place: str = "", *, ended: bool) -> None:
         self.reason = reason
+        self.place = place
         self.ended = ended
         super().__init__(reason)
 

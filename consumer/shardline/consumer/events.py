@@ -207,7 +207,10 @@ class BatchProcessed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFailed(Event):
-    """A handler raised; the same record or batch will be delivered again after `retry_in_s`."""
+    """A handler raised; the same record or batch will be delivered again after `retry_in_s`.
+
+    `error` is the class, `place` the lines of code, as ``billing.py:42 in bill``; never the message.
+    """
 
     name: ClassVar[str] = "handler.failed"
     level: ClassVar[str] = "error"
@@ -216,6 +219,7 @@ class HandlerFailed(Event):
     attempt: int
     error: str
     retry_in_s: float
+    place: str = ""
 
     def measurements(self) -> Iterator[Measurement]:
         """Yield a ProcessTask that did not succeed."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.consumer.handler import Batch
-from shardline.consumer.reasons import reason_of
+from shardline.consumer.reasons import place_of, reason_of
 from shardline.consumer.spec import HandlerSpec
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class _Call:
         self._done = done
         self._monotonic = AsyncioRuntime().monotonic
 
-    def run(self, work: Batch | Record) -> str | None:
-        """Return why the handler failed, if it did; `done` tells how many records it went through."""
+    def run(self, work: Batch | Record) -> tuple[str, str] | None:
+        """Return why and where the handler failed, if it did; `done` tells how many records it went through."""
         try:
             if not isinstance(work, Batch):
                 self._one(work)
@@ -65,7 +65,7 @@ class _Call:
             else:
                 self._each(work)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
-            return reason_of(error)
+            return reason_of(error), place_of(error)
         return None
 
     def _one(self, record: Record) -> None:

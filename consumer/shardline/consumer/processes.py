@@ -64,10 +64,10 @@ class _Child:
             allowed = "a function that a fresh process can import (a program starts under `if __name__ == '__main__'`)"
             raise InvalidInput("handler with processes", allowed)
 
-    def call(self, work: Batch | Record) -> str | None:
+    def call(self, work: Batch | Record) -> tuple[str, str] | None:
         """Send work and wait for its outcome; raises `EOFError` or `OSError` when the process is gone."""
         self._pipe.send(work)
-        answer: str | None = self._pipe.recv()
+        answer: tuple[str, str] | None = self._pipe.recv()
         return answer
 
     @property
@@ -155,11 +155,11 @@ class ProcessPool:
 
     async def _outcome(self, child: _Child, work: Batch | Record) -> HandlerProcessFailed | None:
         try:
-            reason = await self._runtime.run_blocking(child.call, work)
+            failed = await self._runtime.run_blocking(child.call, work)
         except (EOFError, OSError):
             status = await self._runtime.run_blocking(lambda: child.exit_code)
             return HandlerProcessFailed(f"process ended with status {status}", ended=True)
-        return None if reason is None else HandlerProcessFailed(reason, ended=False)
+        return None if failed is None else HandlerProcessFailed(*failed, ended=False)
 
     async def _started(self) -> _Child:
         child = await self._runtime.run_blocking(_Child, self._pickled)

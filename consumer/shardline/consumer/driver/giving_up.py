@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import HandlerGaveUp
 from shardline.consumer.events import HandlerFailed, RecordParked
 from shardline.consumer.policy import FailurePolicy, Parked, Then
-from shardline.consumer.reasons import reason_of
+from shardline.consumer.reasons import place_of, reason_of
 from shardline.consumer.spec import is_asynchronous
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Failures:
                 attempt=self.attempts,
                 error=self._reason,
                 retry_in_s=delay,
+                place=place_of(error),
             )
         )
         if final and self._policy.then is Then.STOP:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from shardline.common.records import SHARD_END
 from shardline.consumer.events import HandlerFailed
 from shardline.consumer.processor import Checkpointer, ShardLease
-from shardline.consumer.reasons import reason_of
+from shardline.consumer.reasons import place_of, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -97,11 +97,11 @@ class Session:
         try:
             await call()
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is its failure, and is reported.
-            self._report(reason_of(error), attempts, delay_s)
+            self._report(reason_of(error), attempts, delay_s, place_of(error))
             return False
         return True
 
-    def _report(self, error: str, attempts: int, delay_s: float) -> None:
+    def _report(self, error: str, attempts: int, delay_s: float, place: str = "") -> None:
         self._context.events.emit(
             HandlerFailed(
                 lease=self._keeper.lease.key,
@@ -109,5 +109,6 @@ class Session:
                 attempt=attempts,
                 error=error,
                 retry_in_s=delay_s,
+                place=place,
             )
         )
