@@ -531,7 +531,7 @@ def test_nothing_is_delivered_between_an_order_and_its_effect(monkeypatch: pytes
         await asyncio.sleep(30)
         assert sorted(world.seen) == list(range(11))
         assert len(begun) == 1
-        assert sum(int(event.as_fields()["records"]) for event in world.named(BatchProcessed)) == 0
+        assert sum(int(event.as_fields()["records"]) for event in world.named(BatchProcessed)) == 11
         await world.stop()
         assert stored(world).sub_sequence_number == 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from shardline.common import connection
@@ -92,6 +94,27 @@ def test_the_sink() -> None:
     ran(lambda world: void(world.start("w0", names["keep"], positions=names["position"])))
     ((_, data),) = names["rows"].values()
     assert data == PAYLOADS[-1]
+
+
+def test_the_backfill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reads the stretch again, and returns."""
+    names = example("again")
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        start = world.wall()
+        world.put(5)
+        await asyncio.sleep(10)
+        world.put(5)
+        monkeypatch.setattr(connection, "Connection", lambda: world.services)
+        given = functools.partial(names["backfill"], runtime=sim.runtime)
+        names["again"].__globals__["backfill"] = given
+        summary = await names["again"](*(datetime.fromtimestamp(at, UTC) for at in (start, start + 5)))
+        assert summary.records == 5
+
+    run(main, until=600)
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def void(_: object) -> None:

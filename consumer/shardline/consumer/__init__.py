@@ -10,6 +10,8 @@ from shardline.common._lazy import exports
 
 TYPE_CHECKING = False  # Written out: a Lambda imports this package, and importing `typing` costs more than all of it.
 if TYPE_CHECKING:
+    from shardline.consumer.backfilling import BackfillSummary, backfill
+    from shardline.consumer.bounds import Bounds, Pace
     from shardline.consumer.config import DeliveryConfig, LeaseConfig, Malformed, Retrieval, TableConfig, WorkerConfig
     from shardline.consumer.driver.stating import open_state
     from shardline.consumer.fleet.startup import Fleet
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 
 # Exported name -> module of this package.
 _EXPORTS: dict[str, str] = {
+    "BackfillSummary": "backfilling",
     "Batch": "handler",
+    "Bounds": "bounds",
     "Checkpointer": "processor",
     "DeliveryConfig": "config",
     "FailurePolicy": "policy",
@@ -46,7 +50,9 @@ _EXPORTS: dict[str, str] = {
     "LeaseConfig": "config",
     "LeaseHealth": "health",
     "Malformed": "config",
+    "Pace": "bounds",
     "Parked": "policy",
+    "backfill": "backfilling",
     "ParkedKey": "parked_keys",
     "ParkedKeys": "replaying",
     "PollingSettings": "retrieval.polling",
@@ -77,7 +83,9 @@ _EXPORTS: dict[str, str] = {
 }
 
 __all__ = [
+    "BackfillSummary",
     "Batch",
+    "Bounds",
     "Checkpointer",
     "DeliveryConfig",
     "FailurePolicy",
@@ -88,6 +96,7 @@ __all__ = [
     "LeaseConfig",
     "LeaseHealth",
     "Malformed",
+    "Pace",
     "Parked",
     "ParkedKey",
     "ParkedKeys",
@@ -109,6 +118,7 @@ __all__ = [
     "TrackingConfig",
     "Worker",
     "WorkerConfig",
+    "backfill",
     "open_parked_keys",
     "open_state",
     "park_key",

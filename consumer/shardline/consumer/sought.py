@@ -1,4 +1,4 @@
-"""What steering tells: where a seek arrived, what it left out, and why it was not followed."""
+"""What steering tells: where a seek arrived, what it left out, why it was not followed; where a bounded run ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from shardline.common.events import Event
 
-__all__ = ["RecordsSkipped", "SeekRefused", "ShardSought"]
+__all__ = ["RecordsSkipped", "SeekRefused", "ShardLeft", "ShardSought"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,3 +48,12 @@ class SeekRefused(Event):
     lease: str
     mark: str
     found: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardLeft(Event):
+    """A bounded run has come to its end in a shard; `until` names the bound."""
+
+    name: ClassVar[str] = "shard.left"
+    lease: str
+    until: str

@@ -25,6 +25,7 @@ from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
 from shardline.consumer.config import Malformed, WorkerConfig
+from shardline.consumer.driver.bounding import BoundedRun
 from shardline.consumer.driver.coming_in import come_in
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.holding import Holdings
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from shardline.common.events import Listener
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
+    from shardline.consumer.bounds import Bounds, Pace
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.pulling import PulledBatch
     from shardline.consumer.lineage import Start
@@ -68,7 +70,8 @@ class Worker(Registering, Steered):
     for all streams, or a mapping from stream name. It is not used for streams that have leases already.
     `multi_stream` is the lease table's mode: by default that of the KCL's multi-stream trackers for several streams or
     a function, and single-stream for one; it must be the same in the whole life of an application.
-    `connection` is where AWS is (default: the environment's), `listeners` get every diagnostic event.
+    `connection` is where AWS is (default: the environment's), `listeners` get every diagnostic event. With `bounds` the
+    worker stops by itself where they end (see `backfill`); `pace` caps how fast it hands records over.
 
     Raises `InvalidInput` for values out of range, before anything is sent.
     """
@@ -84,6 +87,8 @@ class Worker(Registering, Steered):
         config: WorkerConfig | None = None,
         listeners: Iterable[Listener] = (),
         runtime: Runtime | None = None,
+        bounds: Bounds | None = None,
+        pace: Pace | None = None,
     ) -> None:
         if not application:
             raise InvalidInput("application", "a name that is not empty")
@@ -104,6 +109,7 @@ class Worker(Registering, Steered):
         self._feed: Feed | None = None
         self._pulls = True
         self._pauses = Pauses()
+        self._bounds, self._pace = bounds, pace
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
@@ -176,6 +182,8 @@ class Worker(Registering, Steered):
                 tracked=self._tracked,
                 give_up=self._give_up,
                 pauses=self._pauses,
+                bounds=self._bounds,
+                pace=self._pace,
             )
             sync, tracking = ShardSync(context), Tracking(context, self._tracked)
             plan = await come_in(context, self._tracked, sync, tracking)
@@ -192,6 +200,8 @@ class Worker(Registering, Steered):
                 "streams": tracking.run,
                 "inspector": Inspector(context, holdings, sync, tracking).run,
             }
+            if self._bounds is not None:
+                beside["bounds"] = BoundedRun(context, self._bounds, sync, self.stop).run
             stack.push_async_callback(self._leave, context, holdings, membership, running)
             for name, work in beside.items():
                 stack.callback(self._runtime.spawn(group, supervise(context, name, work), name=name).cancel)

@@ -15,18 +15,21 @@ from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.kinesis import StartAt, StartKind
 from shardline.common.ports.lease_store import Key
 from shardline.common.records import SHARD_END
+from shardline.consumer.driver.bounding import note_reached
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.fanout import FanOutReader
 from shardline.consumer.driver.key_parking import KeyParking
 from shardline.consumer.driver.polling import PollingReader
+from shardline.consumer.driver.reader import Reached, ShardOver, children_of
 from shardline.consumer.driver.reading import Reading
 from shardline.consumer.driver.session import Session
 from shardline.consumer.events import PositionTrimmed, ShardEnded, ShardMoved
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
-from shardline.consumer.lineage import LATEST_PIN_EARLY_S, blocking_parents
+from shardline.consumer.lineage import LATEST_PIN_EARLY_S, are_all_children, blocking_parents
 from shardline.consumer.policy import Then
 from shardline.consumer.retrieval.polling import starting_at
 from shardline.consumer.shards import ShardEvent, ShardLife, ShardState, StopReason
+from shardline.consumer.sought import ShardLeft
 from shardline.consumer.spec import is_asynchronous
 from shardline.consumer.steering import Course, Target
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.delivery import Delivery
     from shardline.consumer.driver.keeper import Keeper
-    from shardline.consumer.driver.reader import Reader, ShardOver
+    from shardline.consumer.driver.reader import Reader
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.steering import Read
 
@@ -122,9 +125,10 @@ class ShardConsumer:
         self._move(ShardEvent.PARENTS_DONE)
         over = await self._consume()
         finished = over is not None and await self._finish_surely(over)
-        if not finished and self._session is not None:
+        ended = finished and isinstance(over, ShardOver)
+        if not ended and self._session is not None:
             await self._session.request_shutdown()
-        self._shut_down(StopReason.SHARD_END if finished else StopReason.REQUESTED)
+        self._shut_down(StopReason.SHARD_END if ended else StopReason.REQUESTED)
 
     async def close(self) -> None:
         """Say to a processor that its tenure is over, once nothing of it runs any more."""
@@ -169,15 +173,15 @@ class ShardConsumer:
 
     # --- reading and delivering --------------------------------------------------------------------------------------
 
-    async def _consume(self) -> ShardOver | None:
+    async def _consume(self) -> ShardOver | Reached | None:
         """Read, again after every pause and seek, until the shard's end (which is returned) or a stop."""
-        if self._keys is not None and not await self._keys.begin():
-            return None
-        if self._session is not None and not await self._session.begin():
-            return None
-        if not await self._place():
+        if not await self._initialize():
             return None
         self._move(ShardEvent.INITIALIZED)
+        bounds = self._context.bounds
+        if bounds is not None and not bounds.reads(self._row.shard_id):
+            self.course.close()
+            return await self._pass_over()
         while not self._stopping.is_set():
             read = self._next_reading()
             if read is None:
@@ -193,6 +197,27 @@ class ShardConsumer:
                 self.course.begin_anew()
             elif not (reading.refused or self.course.interrupted):
                 return None
+        return None
+
+    async def _initialize(self) -> bool:
+        """Do what comes before reading; False when stopped before."""
+        if self._keys is not None and not await self._keys.begin():
+            return False
+        if self._session is not None and not await self._session.begin():
+            return False
+        return await self._place()
+
+    async def _pass_over(self) -> ShardOver | Reached | None:
+        """Read nothing of a shard that a bounded run does not name; its children may be among those that it does."""
+        while not self._stopping.is_set():
+            listed = await self._sync.list_shards(self._plan.stream)
+            children = children_of(self._row.shard_id, listed)
+            open_ids = {shard.shard_id for shard in listed if shard.is_open}
+            if self._row.shard_id in open_ids:
+                return Reached()
+            if are_all_children(self._row.shard_id, self._row.hash_range, children):
+                return ShardOver(children)
+            await self._pause(self._context.config.leases.parent_poll_s)
         return None
 
     def _next_reading(self) -> Read | None:
@@ -240,7 +265,9 @@ class ShardConsumer:
 
     async def _place(self) -> bool:
         """Ask where the handler's own sink stands, until it says; False when stopped before."""
-        positions, attempts = self._plan.handler.positions, 0
+        positions, attempts, bounds = self._plan.handler.positions, 0, self._context.bounds
+        if bounds is not None and self.course.mark is None and self._row.shard_id in bounds.since:
+            self.course.place(Target.of(bounds.since[self._row.shard_id]))
         while positions is not None and not self._stopping.is_set():
             try:
                 at = await self._ask(positions)
@@ -284,7 +311,7 @@ class ShardConsumer:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    async def _finish_surely(self, over: ShardOver) -> bool:
+    async def _finish_surely(self, over: ShardOver | Reached) -> bool:
         """Finish the shard, again after a failed call, or return False when a stop is asked for.
 
         Were the whole consumer begun anew instead, everything since the stored checkpoint would be delivered twice.
@@ -292,12 +319,25 @@ class ShardConsumer:
         attempts = 0
         while not self._stopping.is_set():
             try:
-                return await self._finish(over)
+                return await (self._leave() if isinstance(over, Reached) else self._finish(over))
             except (ServiceError, ProtocolViolation) as error:
                 attempts += 1
                 self._context.report("shard.finish", error, self._row.key)
                 await self._pause(_FINISH_BACKOFF.delay_s(attempts, self._context.runtime.random))
         return False
+
+    async def _leave(self) -> bool:
+        """Store what is done and note that the bound was reached; False if the lease is over, or a stop came first."""
+        bounds, done = self._context.bounds, self.done
+        assert bounds is not None, "only a bounded run reaches a bound"
+        if done is not None and done > self._keeper.lease.stored and not await self._keeper.checkpoint(done):
+            return False
+        while not await note_reached(self._context, bounds, self._keeper.lease):
+            await self._pause(_FINISH_BACKOFF.delay_s(1, self._context.runtime.random))
+            if self._stopping.is_set():
+                return False
+        self._context.events.emit(ShardLeft(lease=self._row.key, until=bounds.text))
+        return True
 
     async def _finish(self, over: ShardOver) -> bool:
         """Create what follows and store the end; False if a stop, or the loss of the lease, came first."""

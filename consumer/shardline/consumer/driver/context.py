@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.lease_store import LeaseStore
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.state_store import StateStore
+    from shardline.consumer.bounds import Bounds, PaceKeeper
     from shardline.consumer.config import WorkerConfig
     from shardline.consumer.driver.streams import Streams
     from shardline.consumer.leases.row import LeaseRow
@@ -85,6 +86,8 @@ class Context:
     fan_out: KinesisApi | None = None
     state: StateStore | None = None
     pauses: Pauses = field(default_factory=Pauses)
+    bounds: Bounds | None = None
+    pace: PaceKeeper | None = None
 
     def plan_for(self, row: LeaseRow) -> StreamPlan | None:
         """Return the stream that a lease belongs to, or None for a stream that is not this worker's."""

@@ -14,8 +14,8 @@ from shardline.consumer.config import Malformed
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
 from shardline.consumer.driver.lanes import Lanes
+from shardline.consumer.driver.pacing import paced, tell_processed
 from shardline.consumer.driver.pulling import Withdrawn
-from shardline.consumer.events import BatchProcessed
 from shardline.consumer.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -129,9 +129,12 @@ class Delivery:
     async def deliver(self, page: GetRecordsPage) -> bool:
         """Deliver a page; False when stopped, or when the lease is over, before its last record was done."""
         async for batch in self._decoder.batches(page):
+            if not await paced(self._context, batch, self._stopping):
+                return False
             started = self._context.runtime.monotonic()
             self._keeper.meter.add(batch.size)
             if not await self._one(batch):
+                self._settle_part(batch, started)
                 return False
             self._settle(batch, started)
         return True
@@ -371,21 +374,13 @@ class Delivery:
             self._keeper.lease.want_checkpoint(done, urgent=True)
             self._keeper.wake()
 
+    def _settle_part(self, batch: Batch, started: float) -> None:
+        """Tell what was done of a batch that was stopped in its midst."""
+        rest = self._rest(batch)
+        if len(rest) < len(batch) and not self._keeper.lease.over:
+            self._settle(batch.head(len(batch) - len(rest)), started)
+
     def _settle(self, batch: Batch, started: float) -> None:
-        notes = batch.notes()
         self._counted_records += 0 if not self._spec.takes_batch else len(batch) - 1
         self._count()
-        self._context.events.emit(
-            BatchProcessed(
-                lease=self._lease_key,
-                records=len(batch),
-                kinesis_records=batch.kinesis_records,
-                bytes=batch.size,
-                last=str(batch.last),
-                millis_behind_latest=batch.millis_behind_latest,
-                seconds=self._context.runtime.monotonic() - started,
-                misplaced=notes.get("misplaced", 0),
-                malformed=notes.get("malformed", 0),
-                dropped=notes.get("misplaced", 0) if self._context.config.delivery.drop_misplaced else 0,
-            )
-        )
+        tell_processed(self._context, self._lease_key, batch, started)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import InUse, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.common.ports.kinesis import GetRecordsPage
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver, Switched, Unreadable
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reached, Reader, ShardOver, Switched, Unreadable
 from shardline.consumer.driver.registration import renew_consumer
 from shardline.consumer.retrieval.fanout import ShardSubscription
 
@@ -53,7 +53,7 @@ class FanOutReader(Reader):
                 self._queue.put_nowait(over)
                 return
 
-    async def _connect(self, start: StartAt) -> ShardOver | Unreadable | None:
+    async def _connect(self, start: StartAt) -> ShardOver | Reached | Unreadable | None:
         subscription, runtime = self._subscription, self._context.runtime
         try:
             return await self._take_events(start)
@@ -79,7 +79,7 @@ class FanOutReader(Reader):
             context.report("consumer.renew", error, self._row.key)
         return await self._missing()
 
-    async def _take_events(self, start: StartAt) -> ShardOver | None:
+    async def _take_events(self, start: StartAt) -> ShardOver | Reached | None:
         """Take events until the connection ends, or one cannot be believed; returns the shard's end if it came."""
         arn, subscription = self._context.streams.consumer_arn(self._plan), self._subscription
         assert arn is not None, "fan-out reads as a registered consumer"
@@ -96,6 +96,9 @@ class FanOutReader(Reader):
                     self._queue.put_nowait(Fetched(page, size))
                 if subscription.ended:
                     return await self._end(page)
+                quiet = self._quiet(page, self._context.runtime.wall())
+                if quiet is not None:
+                    return quiet
                 while not subscription.has_room:
                     await pause(self._room, ROOM_POLL_S)
         subscription.on_closed(self._context.runtime.monotonic())

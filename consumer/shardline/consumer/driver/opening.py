@@ -9,6 +9,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shardline.consumer.bounds import PaceKeeper
 from shardline.consumer.driver.context import Context
 from shardline.consumer.driver.registration import may_fan_out
 from shardline.consumer.driver.stating import make_state_table
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from shardline.common.events import Events
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
+    from shardline.consumer.bounds import Bounds, Pace
     from shardline.consumer.config import WorkerConfig
     from shardline.consumer.driver.tracked import Tracked
     from shardline.consumer.steering import Pauses
@@ -44,6 +46,8 @@ async def open_context(
     tracked: Tracked,
     give_up: Callable[[HandlerGaveUp], None],
     pauses: Pauses,
+    bounds: Bounds | None,
+    pace: Pace | None,
 ) -> Context:
     """Return what every part of the worker needs; no stream is read yet, `Tracking` opens them."""
     table = config.table.name or application
@@ -67,8 +71,10 @@ async def open_context(
         give_up=give_up,
         fan_out=fan_out,
         pauses=pauses,
+        bounds=bounds,
+        pace=None if pace is None else PaceKeeper(pace, runtime.monotonic()),
     )
-    if any(handler.policy.then is Then.PARK_KEY for handler in tracked.handlers):
+    if bounds is not None or any(handler.policy.then is Then.PARK_KEY for handler in tracked.handlers):
         state = await make_state_table(context, context.store, application, config.table)
         context = replace(context, state=state)
     return context

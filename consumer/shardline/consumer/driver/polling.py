@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reader, ShardOver, Unreadable
+from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reached, Reader, ShardOver, Unreadable
 from shardline.consumer.retrieval.polling import FetchIterator, ShardPolling
 from shardline.consumer.rounds import PageRead
 
@@ -45,7 +45,7 @@ class PollingReader(Reader):
                 self._queue.put_nowait(over)
                 return
 
-    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | Unreadable | None:
+    async def _perform(self, call: FetchIterator | FetchRecords) -> ShardOver | Reached | Unreadable | None:
         try:
             if isinstance(call, FetchIterator):
                 await self._fetch_iterator(call)
@@ -71,9 +71,9 @@ class PollingReader(Reader):
         )
         self._polling.on_iterator(iterator, self._context.runtime.monotonic())
 
-    async def _fetch_records(self, call: FetchRecords) -> ShardOver | None:
+    async def _fetch_records(self, call: FetchRecords) -> ShardOver | Reached | None:
         context = self._context
-        started = context.runtime.monotonic()
+        started, asked_s = context.runtime.monotonic(), context.runtime.wall()
         page = await context.kinesis.get_records(
             self._plan.stream, call.iterator, limit=call.limit, timeout_s=context.config.polling.timeout_s
         )
@@ -83,4 +83,4 @@ class PollingReader(Reader):
         context.events.emit(PageRead(lease=self._row.key, records=len(page.records), seconds=now - started))
         if page.records:
             self._queue.put_nowait(Fetched(page, size))
-        return await self._end(page) if page.next_iterator is None else None
+        return await self._end(page) if page.next_iterator is None else self._quiet(page, asked_s)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shardline.consumer.retrieval.fanout import ShardSubscription
     from shardline.consumer.retrieval.polling import ShardPolling
 
-__all__ = ["ROOM_POLL_S", "Fetched", "Got", "Reader", "ShardOver", "Switched", "Unreadable"]
+__all__ = ["ROOM_POLL_S", "Fetched", "Got", "Reached", "Reader", "ShardOver", "Switched", "Unreadable", "children_of"]
 
 ROOM_POLL_S = 1.0
 """How long a reader without room sleeps at most before it looks again."""
@@ -51,6 +51,10 @@ class Unreadable(NamedTuple):
 
 class Switched(NamedTuple):
     """The shard is to be read in another way from here: enhanced fan-out is over for its stream."""
+
+
+class Reached(NamedTuple):
+    """The bound of a bounded run."""
 
 
 class Reader(ABC):
@@ -101,6 +105,13 @@ class Reader(ABC):
         """Return that a seek led nowhere, if one led here and nothing has been read since."""
         return Unreadable() if self._sought else None
 
+    def _quiet(self, page: GetRecordsPage, asked_s: float) -> Reached | None:
+        """Return the bound of a bounded run if this empty page says that nothing is left before it."""
+        bounds = self._context.bounds
+        if bounds is None or page.records or not bounds.is_quiet(page.millis_behind_latest, asked_s):
+            return None
+        return Reached()
+
     @abstractmethod
     async def run(self) -> None:
         """Read until the shard's end, or that another reader must go on, is queued."""
@@ -109,7 +120,7 @@ class Reader(ABC):
         shard_id, hash_range = self._row.shard_id, self._row.hash_range
         children = tuple(page.child_shards)
         if not are_all_children(shard_id, hash_range, children):
-            children = _children_of(shard_id, await self._list())
+            children = children_of(shard_id, await self._list())
         if are_all_children(shard_id, hash_range, children):
             return ShardOver(children)
         self._core.on_end_refused(self._context.runtime.monotonic())
@@ -128,7 +139,7 @@ class Reader(ABC):
         if self._row.shard_id in listed or parent_open or not covers_everything(open_shards):
             self._core.on_failed(self._context.runtime.monotonic())
             return None
-        return ShardOver(_children_of(self._row.shard_id, shards), gone=True)
+        return ShardOver(children_of(self._row.shard_id, shards), gone=True)
 
     async def _list(self) -> Sequence[Shard]:
         try:
@@ -138,11 +149,12 @@ class Reader(ABC):
             return ()
 
 
-Got: TypeAlias = Fetched | ShardOver | Switched | Unreadable
+Got: TypeAlias = Fetched | ShardOver | Switched | Unreadable | Reached
 """What a reader has next."""
 
 
-def _children_of(shard_id: str, shards: Sequence[Shard]) -> tuple[ChildShard, ...]:
+def children_of(shard_id: str, shards: Sequence[Shard]) -> tuple[ChildShard, ...]:
+    """Return the children of a shard among those listed."""
     return tuple(
         ChildShard(shard.shard_id, shard.parent_shard_ids, shard.hash_range)
         for shard in sorted(shards, key=lambda shard: shard.shard_id)

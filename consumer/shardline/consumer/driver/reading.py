@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from shardline.common.records import SHARD_END, Position
 from shardline.consumer.driver.context import supervise
 from shardline.consumer.driver.delivery import Delivery
-from shardline.consumer.driver.reader import Fetched, ShardOver, Switched
+from shardline.consumer.driver.reader import Fetched, Reached, ShardOver, Switched
 from shardline.consumer.events import PositionTrimmed, ShardMoved
 from shardline.consumer.sought import RecordsSkipped, SeekRefused, ShardSought
 from shardline.consumer.steering import SeekRefusal, Skipped, Sought
@@ -65,8 +65,8 @@ class Reading:
         self._stopping.set()
         self.delivery.stop()
 
-    async def run(self) -> ShardOver | None:
-        """Read and deliver; returns the shard's end, or None when stopped, or led where it must not read."""
+    async def run(self) -> ShardOver | Reached | None:
+        """Read and deliver; returns the shard's end or bound, or None when stopped, or led where it must not read."""
         context, name = self._context, f"read {self._row.key}"
         self._reader.seek(self._read.start, sought=self._read.sought)
         async with asyncio.TaskGroup() as group:
@@ -76,7 +76,7 @@ class Reading:
             finally:
                 reading.cancel()
 
-    async def _deliver(self) -> ShardOver | None:
+    async def _deliver(self) -> ShardOver | Reached | None:
         while True:
             got = await self._next()
             if not isinstance(got, Fetched):
@@ -84,15 +84,26 @@ class Reading:
             if not self._arrive(got):
                 return None
             pages, ended = await self._more(got)
-            if not await self.delivery.deliver(_joined(pages)):
+            page, beyond = self._within(_joined(pages))
+            if not await self.delivery.deliver(page):
                 return None
-            for page in pages:
-                self._reader.consumed(page)
+            if beyond:
+                return Reached()
+            for one in pages:
+                self._reader.consumed(one)
             if ended is not None:
                 return self._ended(ended)
 
-    def _ended(self, got: Got | None) -> ShardOver | None:
-        """Return the shard's end; anything else that is no page ends this reading without one."""
+    def _within(self, page: GetRecordsPage) -> tuple[GetRecordsPage, bool]:
+        """Return what of a page lies within the run's bounds, and whether it leads beyond."""
+        bounds = self._context.bounds
+        beyond = None if bounds is None else bounds.first_beyond(self._row.shard_id, page.records)
+        return (page, False) if beyond is None else (page._replace(records=page.records[:beyond]), True)
+
+    def _ended(self, got: Got | None) -> ShardOver | Reached | None:
+        """Return the shard's end, or the run's bound; anything else that is no page ends this reading without one."""
+        if isinstance(got, Reached):
+            return got
         self.switched = isinstance(got, Switched)
         if got is None or isinstance(got, Switched) or not self._arrive(got):
             return None
