@@ -219,14 +219,17 @@ def test_a_lease_row_that_was_made_again_does_not_lock_its_keys_out() -> None:
         town = Town(sim, shards=1)
         await town.create()
         policy = park_key(town.open_lot().append, attempts=2)
-        town.start("w0", town.one, on_failure=policy)
-        await town.load(40)
-        await town.stop()
+        for name in ("w0", "w1"):
+            town.start(name, town.one, on_failure=policy)
+            await town.load(20)
+            await town.stop()
+        old = town.item()
         town.services.tables.write(town.deletion(FIRST), town.wall())
         town.poison = False
-        town.start("w1", town.one, on_failure=policy)
+        town.start("w2", town.one, on_failure=policy)
         await asyncio.sleep(120)
         await town.stop()
+        assert town.item().token < old.token
         assert town.lost == town.of_poison() == town.parked_numbers()
         assert town.duplicates == len(town.seen)
 
@@ -250,6 +253,33 @@ def test_a_finished_shards_keys_go_with_its_lease() -> None:
         children = {state_key(shard.shard_id).text for shard in town.open_shards()}
         assert {item[STATE_KEY] for item in page.items} == children
         assert FIRST not in town.rows()
+
+    run(main, until=900)
+
+
+def test_keys_are_inherited_past_a_shard_that_somebody_else_read() -> None:
+    """Where a worker without the policy (or a Java one) read the shard between, the nearest ancestor's keys count."""
+
+    async def main(sim: Simulation) -> None:
+        town = Town(sim, shards=1)
+        await town.create()
+        policy = park_key(town.open_lot().append, attempts=2)
+        quiet = replace(QUICK, clean_up=False)
+        town.start("w0", town.one, on_failure=policy, leases=quiet)
+        await town.load(5)
+        await town.stop()
+        town.split()
+        town.poison = False
+        town.start("w1", town.one, leases=quiet)
+        await town.load(10)
+        await town.stop()
+        town.merge()
+        town.start("w2", town.one, on_failure=policy, leases=quiet)
+        await town.load(30)
+        await town.stop()
+        (shard,) = town.open_shards()
+        assert list(town.parked(shard.shard_id)) == ["k8"]
+        assert town.disorder == []
 
     run(main, until=900)
 

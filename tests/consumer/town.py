@@ -64,13 +64,15 @@ class Town(World):
 
     def parked(self, lease: str = FIRST) -> dict[str, ParkedKey]:
         """Return the keys that stand in the table for a lease."""
-        key = Key(STATE_KEY, state_key(lease).text)
-        item = self.services.tables.get(TABLE, key, self.wall(), consistent=True)
-        if item is None:
-            return {}
-        read = read_item(item)
+        return keys_of(self.item(lease))
+
+    def item(self, lease: str = FIRST) -> StateItem:
+        """Return the item that holds a lease's parked keys; an empty one where there is none."""
+        key = state_key(lease)
+        item = self.services.tables.get(TABLE, Key(STATE_KEY, key.text), self.wall(), consistent=True)
+        read = StateItem(key=key, token=0, version=0) if item is None else read_item(item)
         assert isinstance(read, StateItem)
-        return keys_of(read)
+        return read
 
     def of_poison(self) -> list[int]:
         """Return what of k8 belongs into the lot: 25 and what was put after it."""

@@ -1,0 +1,78 @@
+"""Parked keys over HTTP: DynamoDB as moto serves it, two owners one after another, a replay from both of their files."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shardline.common import Connection, Credentials
+from shardline.common.ports.kinesis import PutEntry, Stream
+from shardline.consumer import (
+    FileLot,
+    LeaseConfig,
+    Record,
+    TableConfig,
+    Worker,
+    WorkerConfig,
+    open_parked_keys,
+    park_key,
+)
+from shardline.local.http.endpoint import LocalEndpoint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+STREAM = Stream("orders")
+CONFIG = WorkerConfig(table=TableConfig(deletion_protection=False), leases=LeaseConfig(failover_s=3.0))
+
+
+def test_a_poison_key_is_parked_kept_and_replayed(tmp_path: Path) -> None:
+    """Two owners one after another park into files of their own; a replay of both hands over the key's records once."""
+    seen: list[str] = []
+    poison = True
+
+    async def handle(record: Record) -> None:
+        text = record.data.decode()
+        if poison and text == "k1-3":
+            raise ValueError("poison")
+        seen.append(text)
+
+    async def story(connection: Connection) -> None:
+        nonlocal poison
+        lots = [FileLot(tmp_path / "0"), FileLot(tmp_path / "1")]
+        async with connection.kinesis() as kinesis:
+            for owner, lot in enumerate(lots):
+                numbers = range(5 * owner, 5 * owner + 5)
+                entries = [PutEntry(f"k{key}-{n}".encode(), f"k{key}") for n in numbers for key in range(3)]
+                await kinesis.put_records(STREAM, entries, timeout_s=10)
+                worker = Worker("billing", streams="orders", start="TRIM_HORIZON", connection=connection, config=CONFIG)
+                worker.add_handler(handle, on_failure=park_key(lot, attempts=2))
+                async with worker:
+                    while len(seen) < 10 * (owner + 1) + 3:  # noqa: ASYNC110 - real processes set no event here.
+                        await asyncio.sleep(0.1)
+        poison = False
+        async with open_parked_keys("billing", *lots, connection=connection) as parked:
+            (key,) = await parked.keys("orders")
+            assert (key.partition_key, key.reason) == ("k1", "ValueError")
+            done = await parked.replay("orders", "k1", handle, wait_s=0)
+            assert (done.records, done.released) == (7, True)
+            assert await parked.keys() == []
+
+    with LocalEndpoint({"orders": 1}) as endpoint:
+        credentials = Credentials(access_key_id="test", secret_access_key="test")
+        asyncio.run(
+            story(
+                Connection(
+                    region_name="us-east-1",
+                    endpoint_url=endpoint.url,
+                    insecure_plain_http=True,
+                    credentials=credentials,
+                )
+            )
+        )
+    for key in range(3):
+        assert [text for text in seen if text.startswith(f"k{key}-")] == [f"k{key}-{n}" for n in range(10)]
