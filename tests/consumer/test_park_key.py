@@ -223,13 +223,13 @@ def test_a_lease_row_that_was_made_again_does_not_lock_its_keys_out() -> None:
             town.start(name, town.one, on_failure=policy)
             await town.load(20)
             await town.stop()
-        old = town.item()
+        old = town.parked_item()
         town.services.tables.write(town.deletion(FIRST), town.wall())
         town.poison = False
         town.start("w2", town.one, on_failure=policy)
         await asyncio.sleep(120)
         await town.stop()
-        assert town.item().token < old.token
+        assert town.parked_item().token < old.token
         assert town.lost == town.of_poison() == town.parked_numbers()
         assert town.duplicates == len(town.seen)
 

@@ -64,9 +64,9 @@ class Town(World):
 
     def parked(self, lease: str = FIRST) -> dict[str, ParkedKey]:
         """Return the keys that stand in the table for a lease."""
-        return keys_of(self.item(lease))
+        return keys_of(self.parked_item(lease))
 
-    def item(self, lease: str = FIRST) -> StateItem:
+    def parked_item(self, lease: str = FIRST) -> StateItem:
         """Return the item that holds a lease's parked keys; an empty one where there is none."""
         key = state_key(lease)
         item = self.services.tables.get(TABLE, Key(STATE_KEY, key.text), self.wall(), consistent=True)

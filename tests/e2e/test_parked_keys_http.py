@@ -1,4 +1,4 @@
-"""Parked keys over HTTP: DynamoDB as moto serves it, two owners one after another, a replay from both of their files."""
+"""Parked keys over HTTP: DynamoDB as moto serves it, two owners one after another, a replay of both files."""
 
 from __future__ import annotations
 
