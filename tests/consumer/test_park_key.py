@@ -251,7 +251,7 @@ def test_a_finished_shards_keys_go_with_its_lease() -> None:
         await town.stop()
         page = town.services.tables.scan_page(TABLE, town.wall(), consistent=True)
         children = {state_key(shard.shard_id).text for shard in town.open_shards()}
-        assert {item[STATE_KEY] for item in page.items} == children
+        assert {str(item[STATE_KEY]) for item in page.items} == children
         assert FIRST not in town.rows()
 
     run(main, until=900)
