@@ -58,12 +58,18 @@ class _Round(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPulse(_Round):
-    """How the worker stands, three times per fail-over time; `lags` are milliseconds behind the head, by lease."""
+    """How the worker stands, three times per fail-over time.
+
+    `lags` are milliseconds behind the head by lease, `streams` by stream (its worst shard); `reading` counts shards by
+    what their reader does (see `LeaseHealth.reading`).
+    """
 
     name: ClassVar[str] = "worker.pulse"
     leases: int
     leads: bool
     lags: tuple[tuple[str, int], ...]
+    streams: tuple[tuple[str, int], ...] = ()
+    reading: tuple[tuple[str, int], ...] = ()
 
     def measurements(self) -> Iterator[Measurement]:
         """Yield leases held, leadership, and the lag of each lease, which a stuck handler tells nobody."""
@@ -72,6 +78,9 @@ class WorkerPulse(_Round):
         yield Measurement.of(Kcl.IS_LEADER, float(self.leads), of_worker(Operation.LEADER_DECIDER))
         for lease, lag_ms in self.lags:
             yield Measurement.of(Kcl.MILLIS_BEHIND_LATEST, lag_ms, of_lease(Operation.PROCESS_TASK, lease))
+        for stream, lag_ms in self.streams:
+            where = (("Operation", Operation.APPLICATION_TRACKER), ("StreamId", stream))
+            yield Measurement.of(Kcl.MILLIS_BEHIND_LATEST, lag_ms, where)
         if self.lags:
             worst = max(lag_ms for _, lag_ms in self.lags)
             yield Measurement.of(Kcl.MILLIS_BEHIND_LATEST, worst, of_worker(Operation.APPLICATION_TRACKER))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import InUse, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.common.ports.kinesis import GetRecordsPage
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reached, Reader, ShardOver, Switched, Unreadable
+from shardline.consumer.driver.reader import ROOM_POLL_S, Reached, Reader, ShardOver, Switched, Unreadable
 from shardline.consumer.driver.registration import renew_consumer
 from shardline.consumer.retrieval.fanout import ShardSubscription
 
@@ -92,8 +92,7 @@ class FanOutReader(Reader):
                 if size is None:
                     raise ProtocolViolation("an event does not lie above those before it")
                 page = _page(event)
-                if page.records:
-                    self._queue.put_nowait(Fetched(page, size))
+                self._take(page, size)
                 if subscription.ended:
                     return await self._end(page)
                 quiet = self._quiet(page, self._context.runtime.wall())

@@ -151,6 +151,7 @@ class Holding:
         consumer, now = self.consumer, self._context.runtime.monotonic()
         delivery = None if consumer is None else consumer.delivery
         reader = None if consumer is None else consumer.reader
+        records, size = (0, 0) if reader is None else reader.waiting
         return LeaseHealth(
             lease=self.lease.key,
             stream=self.stream_name,
@@ -162,6 +163,11 @@ class Holding:
             valid=self.lease.is_valid(now),
             checkpoint=str(self.lease.stored),
             millis_behind_latest=None if reader is None else reader.millis_behind_latest,
+            lag_ms=None if reader is None else reader.lag_ms,
+            reading="" if reader is None else reader.doing,
+            pause_s=None if reader is None else reader.pause_s,
+            waiting_records=records,
+            waiting_bytes=size,
             busy_s=self.busy_s,
             idle_s=None if reader is None else now - reader.last_progress,
             failures=0 if delivery is None else delivery.failures,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.consumer.driver.context import pause
-from shardline.consumer.driver.reader import ROOM_POLL_S, Fetched, Reached, Reader, ShardOver, Unreadable
+from shardline.consumer.driver.reader import ROOM_POLL_S, Reached, Reader, ShardOver, Unreadable
 from shardline.consumer.retrieval.polling import FetchIterator, ShardPolling
 from shardline.consumer.rounds import PageRead
 
@@ -81,6 +81,5 @@ class PollingReader(Reader):
         now = context.runtime.monotonic()
         size = self._polling.on_page(page, now)
         context.events.emit(PageRead(lease=self._row.key, records=len(page.records), seconds=now - started))
-        if page.records:
-            self._queue.put_nowait(Fetched(page, size))
+        self._take(page, size)
         return await self._end(page) if page.next_iterator is None else self._quiet(page, asked_s)

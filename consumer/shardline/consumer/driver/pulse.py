@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from shardline.consumer.health import Health
 from shardline.consumer.rounds import WorkerPulse
 
 if TYPE_CHECKING:
@@ -30,14 +32,15 @@ class Pulse:
             self._tell()
 
     def _tell(self) -> None:
-        health = [holding.health() for holding in self._holdings.all()]
+        health = tuple(holding.health() for holding in self._holdings.all())
+        whole = Health(worker_id=self._context.me, running=True, leads=self._membership.leads, leases=health)
         self._context.events.emit(
             WorkerPulse(
                 worker_id=self._context.me,
                 leases=sum(one.valid for one in health),
                 leads=self._membership.leads,
-                lags=tuple(
-                    (one.lease, one.millis_behind_latest) for one in health if one.millis_behind_latest is not None
-                ),
+                lags=tuple((one.lease, one.lag_ms) for one in health if one.lag_ms is not None),
+                streams=tuple(whole.lags.items()),
+                reading=tuple(sorted(Counter(one.reading for one in health if one.reading).items())),
             )
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.kinesis import ChildShard
 from shardline.consumer.lineage import are_all_children, covers_everything
+from shardline.consumer.retrieval.lag import Lag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,12 +77,39 @@ class Reader(ABC):
         self._queue: asyncio.Queue[Got] = asyncio.Queue()  # Bounded by the core's limits.
         self._room = asyncio.Event()
         self._sought = False
+        self._lag = Lag()
         self.last_progress = context.runtime.monotonic()
 
     @property
     def millis_behind_latest(self) -> int | None:
         """How far the last page was behind the head of the stream; None before the first."""
         return self._core.millis_behind_latest
+
+    @property
+    def lag_ms(self) -> int | None:
+        """How far the handler is behind the head of the stream, what waits for it counted; None before a page."""
+        return self._lag.ms(self._context.runtime.monotonic())
+
+    @property
+    def doing(self) -> str:
+        """What the reader is doing, in a word or two (see `LeaseHealth.reading`)."""
+        return self._core.doing
+
+    @property
+    def pause_s(self) -> float:
+        """The pause that polling makes at the head."""
+        return self._core.pause_s
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Kinesis records that wait for the handler, and the bytes of their data."""
+        return self._core.waiting
+
+    def _take(self, page: GetRecordsPage, size: int) -> None:
+        """Queue a page for delivery, if there is anything in it."""
+        self._lag.on_page(page.millis_behind_latest, self._context.runtime.monotonic(), waits=bool(page.records))
+        if page.records:
+            self._queue.put_nowait(Fetched(page, size))
 
     async def next(self) -> Got:
         """Return the next page, the shard's end, that a seek led nowhere, or that another reader must go on."""
@@ -90,6 +118,7 @@ class Reader(ABC):
     def consumed(self, fetched: Fetched) -> None:
         """Make room: the page was delivered."""
         self._core.on_consumed(len(fetched.page.records), fetched.size)
+        self._lag.on_consumed()
         self._room.set()
 
     def seek(self, start: StartAt, *, sought: bool) -> None:
@@ -98,6 +127,7 @@ class Reader(ABC):
         Where a seek led there (`sought`), a position that the service refuses is told, not tried for ever.
         """
         self._queue = asyncio.Queue()
+        self._lag.forget_waiting()
         self._core.seek(start, self._context.runtime.monotonic())
         self._sought = sought
 

@@ -85,6 +85,23 @@ class ShardSubscription:
         settings = self._settings
         return self._records_waiting < settings.prefetch_records and self._bytes_waiting < settings.prefetch_bytes
 
+    @property
+    def doing(self) -> str:
+        """How the shard is subscribed to now: subscribed, full, failing, ended."""
+        if self.ended or not self.has_room or self._failures:
+            return "ended" if self.ended else "failing" if self.has_room else "full"
+        return "subscribed"
+
+    @property
+    def pause_s(self) -> float:
+        """No pause: the service pushes."""
+        return 0.0
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Kinesis records that wait for the handler, and the bytes of their data."""
+        return self._records_waiting, self._bytes_waiting
+
     # --- what happened -----------------------------------------------------------------------------------------------
 
     def on_event(self, event: SubscribeEvent) -> int | None:

@@ -182,6 +182,25 @@ class ShardPolling:
             return self._start
         return StartAt(StartKind.AFTER_SEQUENCE_NUMBER, sequence_number=self._last)
 
+    @property
+    def doing(self) -> str:
+        """How the shard is polled now: catching up, at the head, idle (the pause has grown), full, failing, ended."""
+        if self.ended or self._is_full() or self._failures:
+            return "ended" if self.ended else "full" if self._is_full() else "failing"
+        if self.millis_behind_latest is None or self.millis_behind_latest > 0:
+            return "catching up"
+        return "idle" if self._idle_s > self._settings.idle_s else "at the head"
+
+    @property
+    def pause_s(self) -> float:
+        """The pause between two reads at the head; behind it none is made."""
+        return self._idle_s
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Kinesis records that wait for the handler, and the bytes of their data."""
+        return self._records_waiting, self._bytes_waiting
+
     # --- what came back ----------------------------------------------------------------------------------------------
 
     def on_iterator(self, iterator: str, now: float) -> None:
