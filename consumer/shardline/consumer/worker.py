@@ -323,6 +323,7 @@ class Worker(Registering, Steered):
         self, context: Context, holdings: Holdings, membership: Membership, running: asyncio.Task[None]
     ) -> None:
         running.cancel()
+        await asyncio.wait((running,))  # A loop that still runs would seek again what is given up now.
         await membership.leave()
         unclean = await holdings.close(self.config.delivery.stop_timeout_s)
         self.events.emit(WorkerStopped(worker_id=context.me, unclean=unclean))

@@ -93,10 +93,23 @@ def test_finished_leases_are_not_balanced() -> None:
 
 
 def test_balancing_happens_every_third_run() -> None:
-    """The first run of a leader balances, the next two only assign."""
+    """The first run of a leader balances, the next two only assign: reported loads show a move a minute later."""
     leader = manager()
-    runs = [bool(leader.run([row("x", "a", n), row("y", "a", n)], [A, B], float(n))) for n in range(4)]
+    hot, cool = WorkerLoad("a", {"C": 90.0}, {"C": 100.0}), WorkerLoad("b", {"C": 10.0}, {"C": 100.0})
+    runs = [bool(leader.run([row(f"s{i}", "a", n) for i in range(8)], [hot, cool], float(n))) for n in range(4)]
     assert runs == [True, False, False, True]
+
+
+def test_balancing_by_throughput_goes_on_until_it_is_done() -> None:
+    """Leases that moved weigh at their new owner at once: no need to wait for the third run, nor to go on for ever."""
+    leader = manager()
+    owners = [["a", "a", "a", "a"], ["a", "a", "a", "b"], ["a", "a", "b", "b"], ["a", "a", "b", "b"]]
+    runs = [
+        bool(leader.run([row(f"s{i}", owner, n) for i, owner in enumerate(of)], [A, B], float(n)))
+        for n, of in enumerate(owners)
+    ]
+    assert runs == [True, True, False, False]
+    assert not leader.run([row("x", "a", 9), row("y", "a", 9)], [A, B], 9.0, regular=False)
 
 
 def test_leases_without_throughput_weigh_as_the_average() -> None:
@@ -114,9 +127,8 @@ def test_leases_without_throughput_weigh_as_the_average() -> None:
 def test_three_failures_in_a_row_cost_the_lock() -> None:
     """A leader gives up after three failed runs in a row; a good one starts the count again."""
     leader = manager()
-    assert [leader.run_failed(), leader.run_failed()] == [False, False]
-    leader.run([], [A], 0.0)
-    assert [leader.run_failed(), leader.run_failed(), leader.run_failed()] == [False, False, True]
+    ends = [leader.run_ended(failed=failed) for failed in (True, True, False, True, True, True)]
+    assert ends == [False] * 5 + [True]
 
 
 def test_a_new_term_forgets_the_old_one() -> None:

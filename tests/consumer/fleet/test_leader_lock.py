@@ -123,13 +123,58 @@ def test_a_released_row_is_free() -> None:
 def test_release_deletes_only_ones_own() -> None:
     """A clean stop deletes the row under the heartbeat's condition; who does not hold it deletes nothing."""
     table, me = Table(), lock()
-    assert me.release() is None
+    assert lock().release() is None
     turn(me, table, 0.0)
     write = me.release()
     assert isinstance(write, Delete)
     assert not me.is_leader(0.0)
     assert table.write(write).applied
     assert table.row is None
+
+
+def test_a_heartbeat_under_way_does_not_keep_the_lock_of_who_left() -> None:
+    """The lock was renewed by a write whose answer nobody waited for: it is given back under that version."""
+    table, me = Table(), lock()
+    turn(me, table, 0.0)
+    step = me.plan(30.0)
+    assert step is not None
+    assert step.write is not None
+    write = me.release()
+    assert write is not None
+    table.write(step.write)
+    again = me.on_released(table.write(write))
+    assert again is not None
+    assert table.write(again).applied
+    assert table.row is None
+
+
+def test_who_gave_the_lock_back_does_not_seek_it() -> None:
+    """Stepping down makes room for somebody else for a while; leaving, for ever."""
+    table, me = Table(), lock()
+    turn(me, table, 0.0)
+    write = me.release(rest_until=60.0)
+    assert write is not None
+    table.write(write)
+    me.hurry(10.0)
+    assert me.plan(59.0) is None
+    turn(me, table, 60.0)
+    assert me.is_leader(60.0)
+    me.release()
+    assert me.plan(1e9) is None
+
+
+def test_a_clean_leave_seen_elsewhere_makes_for_a_read_at_once() -> None:
+    """`hurry` brings the next read forward; whoever holds the lock has no use for it."""
+    table, me, other = Table(), lock("me", 1), lock("other", 2)
+    turn(other, table, 0.0)
+    turn(me, table, 0.0)
+    table.row = None
+    assert me.plan(5.0) is None
+    me.hurry(5.0)
+    turn(me, table, 5.0)
+    assert me.is_leader(5.0)
+    me.hurry(6.0)
+    assert me.plan(6.0) is None
 
 
 def test_losing_the_race_is_found_out() -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Discovery"]
 
 _EAGER_ROUNDS: Final = 10
-"""A worker that has just started looks five times as often, twice the fail-over time long."""
+"""A worker that has just started looks five times as often, twice the fail-over time long; so does one that leases are
+being handed to, as long as it waits for them."""
 _PAGES_MAX: Final = 1000
 
 
@@ -35,19 +36,20 @@ class Discovery:
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            await self._round()
-            self._rounds += 1
+            waits = await self._round()
+            self._rounds = 0 if waits and self._rounds > _EAGER_ROUNDS else self._rounds + 1
             period = self._context.times.discover_s
             await asyncio.sleep(period / 5 if self._rounds < _EAGER_ROUNDS else period)
 
-    async def _round(self) -> None:
+    async def _round(self) -> bool:
+        """Adopt what is assigned to us; say whether some of it is still being handed over."""
         context = self._context
         started = context.runtime.monotonic()
         new = [key for key in await self._assigned() if key not in self._holdings]
-        for key in new:
-            await self._look(key)
+        pending = [key for key in new if not await self._look(key)]
         seconds = context.runtime.monotonic() - started
         context.events.emit(DiscoveryRound(worker_id=context.me, found=len(new), seconds=seconds))
+        return bool(pending)
 
     async def _assigned(self) -> list[str]:
         context = self._context
@@ -63,11 +65,15 @@ class Discovery:
                 break
         return sorted(keys)
 
-    async def _look(self, key: str) -> None:
+    async def _look(self, key: str) -> bool:
+        """Adopt a lease if it is ours by now; False while its former owner has it."""
         context = self._context
         item = await context.store.get(
             context.table, Key(LEASE_KEY, key), consistent=True, timeout_s=context.times.timeout_s
         )
         row = None if item is None else read_row(item)
-        if isinstance(row, LeaseRow) and row.owner == context.me and row.checkpoint_owner is None:
+        if not isinstance(row, LeaseRow) or row.owner != context.me:
+            return True
+        if row.checkpoint_owner is None:
             self._holdings.adopt(row)
+        return row.checkpoint_owner is None

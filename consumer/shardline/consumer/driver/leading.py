@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.backoff import Backoff
 from shardline.common.errors import NotApplied, ProtocolViolation, ServiceError, ShardlineError
+from shardline.consumer.driver.context import pause
 from shardline.consumer.events import LeadershipChanged
 from shardline.consumer.fleet.leader_lock import LeaderLock, LockSettings, StepKind
 
@@ -35,12 +37,18 @@ class LockKeeper:
         self.lock = LeaderLock(context.me, settings, context.runtime.random)
         self._context = context
         self._changed = changed
+        self._wake = asyncio.Event()
         self._failures = 0
         self._leads = False
 
     def is_leader(self) -> bool:
         """Say whether this worker holds the lock for sure, now."""
         return self.lock.is_leader(self._context.runtime.monotonic())
+
+    def hurry(self) -> None:
+        """Look at the lock now: its holder seems to have left cleanly."""
+        self.lock.hurry(self._context.runtime.monotonic())
+        self._wake.set()
 
     async def run(self) -> None:
         """Keep or seek the lock for ever."""
@@ -49,7 +57,7 @@ class LockKeeper:
             step = self.lock.plan(runtime.monotonic())
             if step is None:
                 wait = max(_SPIN_S, self.lock.next_wakeup() - runtime.monotonic())
-                await asyncio.sleep(min(wait, self._context.config.leases.leader_heartbeat_s))
+                await pause(self._wake, min(wait, self._context.config.leases.leader_heartbeat_s))
             elif not await self._perform(step):
                 self._failures += 1
                 await asyncio.sleep(_BACKOFF.delay_s(self._failures, runtime.random))
@@ -77,14 +85,22 @@ class LockKeeper:
             return False
         return True
 
-    async def release(self) -> None:
+    async def step_down(self) -> None:
+        """Give the lock back to who can do a leader's work, and do not seek it for two heartbeats."""
+        rest_s = 2 * self._context.config.leases.leader_heartbeat_s
+        await self.release(rest_until=self._context.runtime.monotonic() + rest_s)
+
+    async def release(self, *, rest_until: float = inf) -> None:
         """Give the lock back, if it is held; a failure is reported, and the lock expires."""
-        write = self.lock.release()
+        write = self.lock.release(rest_until=rest_until)
         self._tell()
         if write is None:
             return
+        store, timeout_s = self._context.store, self._context.times.timeout_s
         try:
-            await self._context.store.write(write, timeout_s=self._context.times.timeout_s)
+            again = self.lock.on_released(await store.write(write, timeout_s=timeout_s))
+            if again is not None:
+                await store.write(again, timeout_s=timeout_s)
         except ShardlineError as error:
             self._context.report("leader.release", error)
 

@@ -1,6 +1,7 @@
 """Looks at the whole lease table: rescues leases that stand still, and, as leader, assigns and audits.
 
-One scan serves both, so that leading costs a watcher no further reads (the call budget is in DESIGN.md).
+One scan serves both, so that leading costs a watcher no further reads (the call budget is in DESIGN.md). It also shows
+what is worth a look elsewhere: that the leader has left, and leases that were assigned to this worker.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shardline.common.errors import ProtocolViolation, ServiceError
+from shardline.common.errors import ProtocolViolation, ServiceError, ShardlineError
 from shardline.common.ports.lease_store import Delete, Equals, Key
 from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import pause
@@ -18,12 +19,13 @@ from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.driver.taking import Auditor
 from shardline.consumer.events import LeasesAssigned, LeasesRescued
 from shardline.consumer.fleet.assignment import AssignmentManager, AssignmentSettings, DecisionKind
+from shardline.consumer.fleet.leader_lock import LEADER_KEY
 from shardline.consumer.fleet.model import ObservedLease
 from shardline.consumer.fleet.rescue import LiveWorkers, StillRows, watch_period_s
+from shardline.consumer.fleet.silence import SilentWorkers
 from shardline.consumer.fleet.variance_policy import VarianceSettings
 from shardline.consumer.fleet.worker_metrics import STALE_AFTER_S, MetricsRow, active_workers
 from shardline.consumer.leases.row import LeaseRow, read_row
-from shardline.consumer.leases.taker import Observer
 from shardline.consumer.rounds import AssignmentRound
 
 if TYPE_CHECKING:
@@ -43,12 +45,13 @@ _WRITES_AT_ONCE: Final = 8
 
 
 class _Look(NamedTuple):
-    """One whole scan: leases of the streams that are read here, those of all, and the metrics rows beside them."""
+    """One whole scan: leases of the streams read here, those of all, the metrics rows, and whether a lock row is there."""
 
     rows: list[LeaseRow]
     everybodys: list[LeaseRow]
     observed: list[ObservedLease]
     metrics: list[MetricsRow]
+    locked: bool
     at: float
 
 
@@ -88,8 +91,8 @@ class Watch:
         self._led = False
         self._assign_at = 0.0
         self._known: frozenset[str] = frozenset()
-        self._observer = Observer()
-        self._silent: dict[str, int | None] = {}
+        self._reported: frozenset[str] = frozenset()
+        self._silent = SilentWorkers(leases.failover_s)
 
     async def run(self) -> None:
         """Look for ever; a scan that fails raises, and whoever supervises starts over (what was seen is kept)."""
@@ -101,8 +104,14 @@ class Watch:
             await pause(self._wake, period)
 
     async def _round(self) -> None:
-        look = await self._look()
+        try:
+            look = await self._look()
+        except ShardlineError:
+            await self._look_failed()
+            raise
         self._live.on_scan([(row.worker_id, row.last_update_s) for row in look.metrics if row.ours], look.at)
+        if self._leader_left(look):
+            self._lock.hurry()
         self._rescue(look)
         if self._lock.is_leader():
             await self._lead(look)
@@ -119,21 +128,46 @@ class Watch:
         metrics = metrics_rows(items, self._plan.metrics_read[-1])
         for place in self._plan.metrics_read[:-1]:  # Legacy layout: they stand in a table of their own as well.
             metrics += metrics_rows(await scan_items(context, table=place.table), place, typed=False)
-        return _Look(rows, everybodys, [_observed(row) for row in rows], metrics, at)
+        locked = any(item.get(self._plan.lock.key_attribute) == LEADER_KEY for item in items)
+        return _Look(rows, everybodys, [_observed(row) for row in rows], metrics, locked, at)
+
+    async def _look_failed(self) -> None:
+        """Count a run that a leader could not make, at the pace of its runs: one who cannot look must not lead."""
+        now = self._context.runtime.monotonic()
+        if self._led and now >= self._assign_at:
+            self._assign_at = now + self._context.times.assign_s
+            if self._manager.run_ended(failed=True):
+                await self._lock.step_down()
+
+    def _leader_left(self, look: _Look) -> bool:
+        """Say whether the leader has left cleanly: its lock is gone, or, where that stands elsewhere, its report is.
+
+        Otherwise its followers would learn it with their next heartbeat, up to 30 s later.
+        """
+        before = self._reported
+        self._reported = frozenset(row.worker_id for row in look.metrics)
+        if self._plan.lock.table == self._context.table:
+            return not look.locked
+        holder = self._lock.lock.holder
+        self._reported |= before & {holder}  # It stays known until somebody else holds the lock.
+        return holder in before and all(row.worker_id != holder for row in look.metrics)
 
     # --- rescue ------------------------------------------------------------------------------------------------------
 
     def _rescue(self, look: _Look) -> None:
         context = self._context
-        still = {lease.lease_key for lease in self._still.on_scan(look.observed, look.at)}
+        leader = self._lock.lock.holder
+        report = next((row.last_update_s for row in look.metrics if row.worker_id == leader), None)
+        rows = self._still.on_scan(look.observed, look.at, leader=leader, leader_report=report)
+        still = {lease.lease_key for lease in rows}
         room = context.config.leases.leases_max - len(self._holdings)
         rescued: list[str] = []
         for row in look.rows:
-            if row.key not in still or row.key in self._holdings or len(rescued) >= room:
+            if row.key in self._holdings:
                 continue
             if row.owner == context.me and row.checkpoint_owner is None:
-                self._holdings.adopt(row)
-            elif self._holdings.take(row, rescue=True):
+                self._holdings.adopt(row)  # Assigned to us: the next index query would have found it.
+            elif row.key in still and len(rescued) < room and self._holdings.take(row, rescue=True):
                 rescued.append(row.key)
         if rescued:
             context.events.emit(LeasesRescued(leases=tuple(rescued)))
@@ -143,7 +177,7 @@ class Watch:
     async def _lead(self, look: _Look) -> None:
         if not self._led:
             if not await self._still_true():
-                await self._lock.release()
+                await self._lock.step_down()
                 return
             self._led = True
             self._manager.reset()
@@ -153,48 +187,46 @@ class Watch:
         workers = self._able(look)
         names = frozenset(worker.worker_id for worker in workers)
         grown = not names <= self._known
-        waiting = any(row.actual_owner is None for row in look.rows)
+        waiting = self._manager.look(look.observed, look.at)
         self._known = names
-        if look.at < self._assign_at and not waiting and not grown:
+        regular = look.at >= self._assign_at
+        if not (regular or waiting or grown):
             return
-        self._assign_at = look.at + self._context.times.assign_s
-        decisions = self._manager.run(look.observed, workers, look.at, rebalance=grown)
-        by_key = {row.key: row for row in look.rows}
-        failed, done = await self._write_all(decisions, by_key)
+        if regular:
+            self._assign_at = look.at + self._context.times.assign_s
+        decisions = self._manager.run(look.observed, workers, look.at, rebalance=grown, regular=regular)
+        failed, done = await self._write_all(decisions, {row.key: row for row in look.rows})
+        self._tell(look, len(workers), failed, done)
+        if not regular:
+            return
+        if self._manager.run_ended(failed=failed > 0):
+            await self._lock.step_down()
+            return
+        await self._auditor.audit(look.rows)
+        await self._former.look(look.everybodys)
+        await self._drop_stale(look.metrics)
+
+    def _tell(self, look: _Look, workers: int, failed: int, done: int) -> None:
         context = self._context
         context.events.emit(
             AssignmentRound(
                 worker_id=context.me,
                 leases=len(look.rows),
-                workers=len(workers),
+                workers=workers,
                 unassigned=sum(row.actual_owner is None for row in look.rows),
                 reassigned=done,
                 failed=failed,
                 seconds=context.runtime.monotonic() - look.at,
             )
         )
-        if failed and self._manager.run_failed():
-            await self._lock.release()
-            return
-        await self._auditor.audit(look.rows)
-        await self._former.look(look.everybodys)
-        await self._drop_stale(look.metrics)
 
     def _able(self, look: _Look) -> list[WorkerLoad]:
-        """Return the active workers, less those whose leases stand still although their last report is young.
-
-        A worker that died counts as active for a minute by its row alone, and would be handed leases meanwhile.
-        """
-        self._observer.observe(look.rows, look.at)
-        reported = {row.worker_id: row.last_update_s for row in look.metrics}
-        for row in look.rows:
-            owner = row.actual_owner
-            if owner is not None and self._observer.age_s(row.key, look.at) > self._context.times.failover_s:
-                self._silent[owner] = reported.get(owner)
-        self._silent = {name: at for name, at in self._silent.items() if name in reported and at == reported[name]}
+        """Return the active workers, less those who report and let their leases stand still."""
+        reports = {row.worker_id: row.last_update_s for row in look.metrics}
+        silent = self._silent.on_scan(look.observed, reports, look.at)
         report_s = self._context.config.leases.report_s
         active = active_workers(look.metrics, self._context.runtime.wall(), report_s=report_s)
-        return [worker for worker in active if worker.worker_id not in self._silent]
+        return [worker for worker in active if worker.worker_id not in silent]
 
     async def _write_all(self, decisions: list[Decision], by_key: dict[str, LeaseRow]) -> tuple[int, int]:
         """Write the decisions, some at a time, while we lead; return how many calls failed, how many were applied."""

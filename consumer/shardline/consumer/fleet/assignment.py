@@ -1,9 +1,12 @@
 """The leader's assignment runs (the KCL's LeaseAssignmentManager, `kcl.md` 3.5): scans in, decisions out.
 
 Expiry is judged only by counters that stand still between scans, by this process's own clock (`kcl.md` fact 4);
-hand-off
-time-outs likewise. The policies weigh; this core keeps what must be remembered from run to run, says which leases are
-assignable, and turns moves into the two writes a leader makes: initiate a graceful hand-off, or assign.
+hand-off time-outs likewise. The policies weigh; this core keeps what must be remembered from scan to scan, says which
+leases are assignable, and turns moves into the two writes a leader makes: initiate a graceful hand-off, or assign.
+
+A leader looks more often than it runs: `look` takes in every scan, `run` decides by the last one. Regular runs come
+with the KCL's period, and each `balance_every_runs`-th of them balances; while balancing goes on, each does. The others
+only assign what must not wait.
 
 Invariants: a lease whose hand-off is pending and not timed out is never touched unless it expired; a decision carries
 the owners as read, which are its write's condition; losing leadership forgets everything (`reset`).
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import InvalidInput
 from shardline.consumer.fleet.count_policy import decide_by_count
+from shardline.consumer.fleet.loads import LeaseLoads, Load
 from shardline.consumer.fleet.model import FleetView, LeaseView, Move, ObservedLease, WorkerLoad, actual_owner
 from shardline.consumer.fleet.variance_policy import VarianceSettings, decide_by_variance
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["AssignmentManager", "AssignmentSettings", "Decision", "DecisionKind", "Strategy"]
 
 _FAILURES_MAX = 3  # After as many failed runs in a row a leader gives the lock up (`kcl.md` 3.5 step 10).
+_IDLE_KBPS = 1.0
+"""What a lease weighs that carries nothing: its polls cost about as much as so much data, and a trickle is no load."""
 
 
 class Strategy(StrEnum):
@@ -88,7 +94,7 @@ class _HandOff(NamedTuple):
 
 
 class AssignmentManager:
-    """One leader's memory between assignment runs; every run is one call of `run` with a complete scan."""
+    """One leader's memory between assignment runs; every look and every run is given a complete scan."""
 
     def __init__(self, settings: AssignmentSettings, random: Random) -> None:
         self.settings = settings
@@ -99,28 +105,49 @@ class AssignmentManager:
         """Forget everything: the next run is a new leader's first."""
         self._seen: dict[str, _Seen] = {}
         self._hand_offs: dict[str, _HandOff] = {}
+        self._loads = LeaseLoads()
         self._runs = 0
         self._failures = 0
+        self._unsettled = False
+
+    def look(self, leases: Sequence[ObservedLease], now: float) -> bool:
+        """Take in a scan made at `now`; say whether some unfinished lease waits to be assigned."""
+        self._observe(leases, now)
+        self._loads.on_scan(leases, now)
+        return any(self._assignable(lease, now) for lease in leases if not lease.finished)
 
     def run(
-        self, leases: Sequence[ObservedLease], workers: Sequence[WorkerLoad], now: float, *, rebalance: bool = False
+        self,
+        leases: Sequence[ObservedLease],
+        workers: Sequence[WorkerLoad],
+        now: float,
+        *,
+        rebalance: bool = False,
+        regular: bool = True,
     ) -> list[Decision]:
         """Return the writes of this run, for leases as scanned at `now` and the live workers; at most one per lease.
 
-        `rebalance` asks for balancing in this run, whatever its number: the fleet has grown.
+        `rebalance` asks for balancing in this run, whatever its number: the fleet has grown. A run that is not
+        `regular` only assigns otherwise.
         """
-        self._failures = 0
-        self._observe(leases, now)
-        balance = rebalance or self._runs % self.settings.balance_every_runs == 0
-        self._runs += 1
+        self.look(leases, now)
+        balance = rebalance or (regular and self._due(workers))
+        self._runs += regular
         by_key = {lease.lease_key: lease for lease in leases}
         expired = {lease.lease_key for lease in leases if self._assignable(lease, now)}
         moves = self._decide(self._view(leases, workers, expired, now), balance=balance)
+        if balance:
+            self._unsettled = any(move.lease_key not in expired for move in moves)
         return [self._decision(by_key[move.lease_key], move, expired) for move in moves]
 
-    def run_failed(self) -> bool:
-        """Count a run that could not be made or written; True when leadership must be given up."""
-        self._failures += 1
+    def _due(self, workers: Sequence[WorkerLoad]) -> bool:
+        """Say whether a regular run balances: every third, and while it goes on; reported loads lag behind moves."""
+        going_on = self._unsettled and not any(worker.metrics for worker in workers)
+        return going_on or self._runs % self.settings.balance_every_runs == 0
+
+    def run_ended(self, *, failed: bool) -> bool:
+        """Count runs that could not be made or written, in a row; True when leadership must be given up."""
+        self._failures = self._failures + 1 if failed else 0
         return self._failures >= _FAILURES_MAX
 
     def _observe(self, leases: Sequence[ObservedLease], now: float) -> None:
@@ -155,8 +182,9 @@ class AssignmentManager:
         self, leases: Sequence[ObservedLease], workers: Sequence[WorkerLoad], expired: set[str], now: float
     ) -> FleetView:
         """Weigh the leases; unassigned ones first, then those that have stood still longest."""
-        known = [lease.throughput_kbps for lease in leases if lease.throughput_kbps is not None]
-        usual = sum(known) / len(known) if known else 0.0
+        loads = {lease.lease_key: self._loads.of(lease.lease_key) for lease in leases}
+        known = [load for load in loads.values() if load is not None]
+        usual = Load(sum(load.kbps for load in known) / len(known) if known else 0.0, 0.0)
         ordered = sorted(
             leases,
             key=lambda lease: (
@@ -169,10 +197,11 @@ class AssignmentManager:
             LeaseView(
                 lease.lease_key,
                 actual_owner(lease),
-                usual if lease.throughput_kbps is None else lease.throughput_kbps,
+                _IDLE_KBPS + (loads[lease.lease_key] or usual).kbps,
                 assignable=lease.lease_key in expired,
                 movable=not lease.finished and not self._blocked(lease, now),
                 handing_off=lease.checkpoint_owner is not None,
+                noise=(loads[lease.lease_key] or usual).error,
             )
             for lease in ordered
         ]

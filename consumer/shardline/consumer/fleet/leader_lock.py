@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import InvalidInput
@@ -77,11 +78,13 @@ class LeaderLock:
         self._random = random
         self._key = Key(settings.key_attribute, LEADER_KEY)
         self._version: str | None = None  # Of the lock we hold.
-        self._valid_until = float("-inf")
+        self._valid_until = -inf
         self._unresolved: list[_Sent] = []
         self._foreign: tuple[str, float] | None = None  # A version of somebody else's, and since when it stands.
         self._next: Write | None = None
-        self._next_at = float("-inf")
+        self._next_at = -inf
+        self._rest_until = -inf
+        self._left: frozenset[str] = frozenset()  # Versions of ours that may stand on the row after we left.
         self.holder: str | None = None
 
     def is_leader(self, now: float) -> bool:
@@ -90,14 +93,14 @@ class LeaderLock:
 
     def next_wakeup(self) -> float:
         """Return when `plan` shall be asked again."""
-        return self._next_at
+        return max(self._next_at, self._rest_until)
 
     def plan(self, now: float) -> Step | None:
         """Return the next step, or None before `next_wakeup`."""
         if self._next is not None:
             write, self._next = self._next, None
             return Step(StepKind.WRITE, self._key, self.settings.table, write)
-        if now < self._next_at:
+        if now < self.next_wakeup():
             return None
         self._next_at = now + self.settings.heartbeat_s
         if self._version is not None and not self._unresolved and now < self._valid_until:
@@ -137,13 +140,29 @@ class LeaderLock:
         """Take in a write or read whose outcome is unknown: read before anything else."""
         self._next_at = now
 
-    def release(self) -> Write | None:
-        """Return the write that gives the lock back on a clean stop, or None where it is not held."""
+    def hurry(self, now: float) -> None:
+        """Read the row at the next `plan`, unless we hold the lock: somebody saw that its holder has left."""
+        if not self.is_leader(now):
+            self._next_at = min(self._next_at, now)
+
+    def release(self, *, rest_until: float = inf) -> Write | None:
+        """Return the write that gives the lock back, or None where it is not held; it is not sought before then."""
+        self._rest_until = rest_until
         if self._version is None:
             return None
         write = Delete(self.settings.table, self._key, self._mine(self._version))
+        self._left = frozenset(sent.version for sent in self._unresolved)
         self._lose()
         return write
+
+    def on_released(self, result: WriteResult) -> Write | None:
+        """Take in the outcome of `release`; return the write that gives back what a heartbeat under way has renewed."""
+        item, left = result.item, self._left
+        self._left = frozenset()
+        version = None if result.applied or item is None else item.get("recordVersionNumber")
+        if not isinstance(version, str) or version not in left:
+            return None
+        return Delete(self.settings.table, self._key, self._mine(version))
 
     # --- the rules ---
 
@@ -224,4 +243,4 @@ class LeaderLock:
 
     def _lose(self) -> None:
         self._version, self._next = None, None
-        self._valid_until = float("-inf")
+        self._valid_until = -inf

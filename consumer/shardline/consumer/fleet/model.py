@@ -6,6 +6,7 @@ graceful hand-off the lease still burdens the worker that gives it away.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class LeaseView(NamedTuple):
     assignable: bool
     movable: bool
     handing_off: bool
+    noise: float = 0.0
+    """The standard error of `weight`: a difference within it is chance."""
 
 
 class WorkerLoad(NamedTuple):
@@ -49,6 +52,8 @@ class WorkerLoad(NamedTuple):
     worker_id: str
     metrics: Mapping[str, float]
     limits: Mapping[str, float]
+    noise: Mapping[str, float] = MappingProxyType({})
+    """The standard errors of `metrics`; 0 for what is not named."""
 
 
 class FleetView(NamedTuple):

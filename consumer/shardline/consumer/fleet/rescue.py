@@ -6,12 +6,18 @@ every fail-over / 5: our own leader, and the lowest live id among our workers th
 others every 2 x fail-over + up to 25 %. So consumption resumes within 2 x fail-over + 2 x watch period + 2 s
 of the faults' end.
 
+A row that has no owner is the leader's to assign; while every lease of the leader itself has stood still for a
+fail-over time, nobody waits for that: such a row may be rescued at the second look. A finished row (SHARD_END) is not
+rescued at all: nothing waits for it, and the leader assigns it.
+
 Invariant: only counters decide; no wall clock of another host is compared with ours (`lut` counts only as "changed").
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from shardline.consumer.fleet.model import actual_owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,23 +44,49 @@ class StillRows:
     """Remembers since when each row's counter has stood still, as this observer saw it."""
 
     def __init__(self, failover_s: float) -> None:
-        self._patience_s = 2.0 * failover_s
+        self._failover_s = failover_s
         self._rows: dict[str, _Row] = {}
+        self._dead: tuple[str, int | None] | None = None
+        """The leader that let all its leases stand still, and his last report then."""
 
-    def on_scan(self, leases: Iterable[ObservedLease], now: float) -> list[ObservedLease]:
-        """Take in a scan made at `now` (its start) and return the rows that may be rescued, longest still first."""
+    def on_scan(
+        self,
+        leases: Sequence[ObservedLease],
+        now: float,
+        *,
+        leader: str | None = None,
+        leader_report: int | None = None,
+    ) -> list[ObservedLease]:
+        """Take in a scan made at `now` (its start) and return the rows that may be rescued, longest still first.
+
+        `leader` is who holds the lock, as far as known, and `leader_report` his last report (`lut`).
+        """
         rows: dict[str, _Row] = {}
-        still: list[ObservedLease] = []
         for lease in leases:
             row = self._rows.get(lease.lease_key)
-            if row is None or row.counter != lease.lease_counter:
-                row = _Row(lease.lease_counter, now)
-            elif now - row.since >= self._patience_s:
-                still.append(lease)
-            rows[lease.lease_key] = row
+            same = row is not None and row.counter == lease.lease_counter
+            rows[lease.lease_key] = row if row is not None and same else _Row(lease.lease_counter, now)
         self._rows = rows
+        forsaken = leader is not None and self._is_dead(leases, (leader, leader_report), now)
+        still = [lease for lease in leases if self._may_rescue(lease, now, forsaken=forsaken)]
         still.sort(key=lambda lease: (rows[lease.lease_key].since, lease.lease_key))
         return still
+
+    def _is_dead(self, leases: Iterable[ObservedLease], leader: tuple[str, int | None], now: float) -> bool:
+        """Say whether every lease of the leader has stood still for a fail-over time, or did before they were rescued.
+
+        A leader that never had a lease is not known to be dead; one that reports again is not dead.
+        """
+        ages = [now - self._rows[lease.lease_key].since for lease in leases if actual_owner(lease) == leader[0]]
+        if ages:
+            self._dead = leader if min(ages) > self._failover_s else None
+        return self._dead == leader
+
+    def _may_rescue(self, lease: ObservedLease, now: float, *, forsaken: bool) -> bool:
+        still_s = now - self._rows[lease.lease_key].since
+        if forsaken and actual_owner(lease) is None and still_s > 0:
+            return not lease.finished
+        return not lease.finished and still_s >= 2.0 * self._failover_s
 
     def __len__(self) -> int:
         return len(self._rows)

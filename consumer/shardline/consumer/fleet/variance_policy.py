@@ -5,6 +5,9 @@ lease's share of the average load. Two departures from the KCL, both compatible 
 no throughput at all is weighed by lease count (the KCL computes with NaN), and ties go to the worker with less assigned
 (the KCL lets an idle fleet pile everything on one). Leases at their end are not moved between live workers.
 
+Loads are measured, so they scatter; a worker is out of balance only where it lies outside the band by more than three
+times the standard error of its load, or leases of uneven shards would move for ever.
+
 Invariants: only live workers receive; nobody is given a lease above `leases_per_worker_max` or `throughput_kbps_max`;
 balancing never lifts a receiver above the fleet's average or its operating limit, so repeated runs come to rest.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from math import inf
+from math import inf, sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import InvalidInput
@@ -27,6 +30,7 @@ __all__ = ["VarianceSettings", "decide_by_variance"]
 
 _PERCENT = 100.0
 _THROUGHPUT = "T"  # The KCL's short name for the synthetic metric of workers that report none.
+_SURE = 3.0  # Standard errors beyond which a difference is no chance: fewer than two false alarms in a thousand.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class _Worker:
     worker_id: str
     metrics: dict[str, float]
     limits: dict[str, float]
+    noise: dict[str, float]
     assigned: float = 0.0
     leases: list[LeaseView] = field(default_factory=list[LeaseView])
 
@@ -140,7 +145,10 @@ def decide_by_variance(view: FleetView, settings: VarianceSettings, *, balance: 
 
 def _figures(leases: Sequence[LeaseView], loads: Sequence[WorkerLoad], settings: VarianceSettings) -> _Fleet:
     """Compute averages and each worker's load; workers without metrics get the synthetic throughput metric."""
-    workers = {load.worker_id: _Worker(load.worker_id, dict(load.metrics), dict(load.limits)) for load in loads}
+    workers = {
+        load.worker_id: _Worker(load.worker_id, dict(load.metrics), dict(load.limits), dict(load.noise))
+        for load in loads
+    }
     staying = [lease for lease in leases if not lease.assignable and lease.owner in workers]
     for lease in staying:
         owner = workers[lease.owner or ""]
@@ -152,6 +160,8 @@ def _figures(leases: Sequence[LeaseView], loads: Sequence[WorkerLoad], settings:
         if not worker.metrics:
             worker.metrics = {_THROUGHPUT: _PERCENT * worker.assigned / target_weight}
             worker.limits = {_THROUGHPUT: inf}
+            scatter = sqrt(sum(lease.noise**2 for lease in worker.leases))
+            worker.noise = {_THROUGHPUT: _PERCENT * scatter / target_weight}
     average = _averages(workers.values())
     if _THROUGHPUT in average:  # What is still to be assigned counts: the goal is the even share, not the present mean.
         average[_THROUGHPUT] += (
@@ -211,19 +221,30 @@ def _plan(fleet: _Fleet, name: str) -> dict[str, float]:
     average = fleet.average[name]
     band = fleet.settings.rebalance_threshold_percent / _PERCENT
     with_metric = [w for w in fleet.workers.values() if name in w.metrics]
-    values = [w.metrics[name] for w in with_metric]
     too_hot = [w for w in with_metric if w.metrics[name] > w.limits.get(name, inf)]
-    if not too_hot and max(values) <= average * (1 + band) and min(values) >= average * (1 - band):
+    high = [w for w in with_metric if _least(w, name) >= average * (1 + band)]
+    low = any(_most(w, name) < average * (1 - band) for w in with_metric)
+    if not (too_hot or low or any(_least(w, name) > average * (1 + band) for w in high)):
         return {}
-    donors = [w for w in with_metric if w.metrics[name] >= average * (1 + band) or w in too_hot]
-    if not donors:
-        donors = [max(with_metric, key=lambda w: (w.metrics[name], w.worker_id))]
+    donors = [w for w in with_metric if w in high or w in too_hot]
+    if low:  # Everybody above the average helps out, where a KCL asks one worker a minute for one lease.
+        donors = [w for w in with_metric if w.metrics[name] > average or w in too_hot]
     share = fleet.settings.dampening_percent / _PERCENT
     return {
         w.worker_id: w.assigned * max(0.0, (w.metrics[name] - average) / w.metrics[name]) * share
         for w in sorted(donors, key=lambda w: (-w.metrics[name], w.worker_id))
         if w.metrics[name] > 0
     }
+
+
+def _least(worker: _Worker, name: str) -> float:
+    """Return what the worker's metric is at least, chance left out."""
+    return worker.metrics[name] - _SURE * worker.noise.get(name, 0.0)
+
+
+def _most(worker: _Worker, name: str) -> float:
+    """Return what the worker's metric is at most."""
+    return worker.metrics[name] + _SURE * worker.noise.get(name, 0.0)
 
 
 def _choose(

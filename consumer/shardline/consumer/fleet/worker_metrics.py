@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
+from statistics import stdev
 from typing import TYPE_CHECKING
 
 from shardline.common.ports.lease_store import Key, Update, UpdateItem
@@ -96,6 +98,12 @@ def smoothed(values: Iterable[float], alpha: float) -> float:
     return average or 0.0
 
 
+def noise_of(values: Sequence[float], alpha: float) -> float:
+    """Return the standard error of `smoothed(values, alpha)`, by how the samples scatter; 0 for fewer than two."""
+    taken = [value for value in values if value != FAILED_SAMPLE]
+    return stdev(taken) * sqrt(alpha / (2.0 - alpha)) if len(taken) > 1 else 0.0
+
+
 def active_workers(
     rows: Iterable[MetricsRow], wall_s: float, *, report_s: float = 30.0, alpha: float = 0.5
 ) -> list[WorkerLoad]:
@@ -113,6 +121,7 @@ def active_workers(
             row.worker_id,
             {name: smoothed(values, alpha) for name, values in sorted(row.samples.items())},
             {name: row.limits[name] for name in sorted(row.samples)},
+            {name: noise_of(values, alpha) for name, values in sorted(row.samples.items())},
         )
         for _, row in sorted(newest.items())
         if wall_s - row.last_update_s <= 2 * report_s and not row.failing
