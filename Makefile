@@ -147,7 +147,7 @@ sim: $(VENV)/.check  ## Simulate fleets under faults, 90 s of seeds: SEEDS=50000
 sim-mutants: $(VENV)/.check  ## Plant each known bug and catch it: ARGS="--bug NAME", ARGS=--model for the sound rules too.
 	$(BIN)/python -m tests.sim.mutants $(ARGS)
 
-sim-scale: $(VENV)/.check  ## 20 workers x 200 shards x 1 simulated hour with faults: CPU seconds and memory.
+sim-scale: $(VENV)/.check  ## 200 to 10,000 shards: balance, calls, kills, reshards, an hour of faults: ARGS="--only kill".
 	$(BIN)/python -m tests.sim.scale $(ARGS)
 
 # ---- tidy up --------------------------------------------------------------------------------------------------------
