@@ -45,7 +45,7 @@ _WRITES_AT_ONCE: Final = 8
 
 
 class _Look(NamedTuple):
-    """One whole scan: leases of the streams read here, those of all, the metrics rows, and whether a lock row is there."""
+    """One whole scan: leases of the streams read here, and of all; the metrics rows; whether there was a lock row."""
 
     rows: list[LeaseRow]
     everybodys: list[LeaseRow]
