@@ -98,6 +98,7 @@ def test_a_stream_is_removed_under_load(seed: int) -> None:
         world.put(10, stream="refunds")
         unread = set(world.acknowledged) - set(world.seen)
         await load(world, 20, "orders")
+        await asyncio.sleep(5)
         assert set(world.lost) == unread
         assert len(unread) == 10
         await world.workers["w1"].add_stream("refunds")
@@ -365,7 +366,10 @@ def test_a_recreated_stream_is_read_whole_in_single_stream_mode(seed: int, shard
         await world.drained(120)
         rows = world.rows()
         await world.stop()
-        assert (world.lost, world.disorder, world.duplicates) == ([], [], 0)
+        assert (world.lost, world.disorder) == ([], [])
+        assert (
+            world.duplicates <= 2 * 5
+        )  # What is read of a new lease before its worker has noticed is not checkpointed.
         assert len(rows) == shards
         assert all(row.counter > counters.get(key, -1) for key, row in rows.items())
         assert world.named(StreamRecreated)

@@ -95,13 +95,13 @@ def test_finished_leases_are_not_rescued() -> None:
         assert rescued
         assert finished.key not in rescued
         assert world.rows()[finished.key].owner == "w0"
-        await world.load(200, per_second=1)  # A new leader assigns it, and its new owner cleans it up.
+        await world.load(600, per_second=1)  # A new leader assigns it, and its new owner cleans it up.
         assert world.named(LeasesCleanedUp)
         await world.drained()
         await world.stop()
         assert (world.lost, world.disorder) == ([], [])
 
-    run(main, until=900)
+    run(main, until=1800)
 
 
 def test_a_zombie_that_reports_and_takes_nothing_is_passed_over() -> None:

@@ -1,7 +1,7 @@
 """Looks at the whole lease table: rescues leases that stand still, and, as leader, assigns and audits.
 
 One scan serves both, so that leading costs a watcher no further reads (the call budget is in DESIGN.md). It also shows
-what is worth a look elsewhere: that the leader has left, and leases that were assigned to this worker.
+that the leader has left, which is worth a look at the lock.
 """
 
 from __future__ import annotations
@@ -163,11 +163,11 @@ class Watch:
         room = context.config.leases.leases_max - len(self._holdings)
         rescued: list[str] = []
         for row in look.rows:
-            if row.key in self._holdings:
+            if row.key not in still or row.key in self._holdings or len(rescued) >= room:
                 continue
             if row.owner == context.me and row.checkpoint_owner is None:
-                self._holdings.adopt(row)  # Assigned to us: the next index query would have found it.
-            elif row.key in still and len(rescued) < room and self._holdings.take(row, rescue=True):
+                self._holdings.adopt(row)
+            elif self._holdings.take(row, rescue=True):
                 rescued.append(row.key)
         if rescued:
             context.events.emit(LeasesRescued(leases=tuple(rescued)))
