@@ -269,12 +269,13 @@ def test_a_finished_lease_goes_when_nothing_needs_it(
 
 
 def test_a_merges_child_waits_for_the_lease_of_its_other_parent() -> None:
-    """Both parents' leases or neither: a parent without one, while the child has none, is not finished."""
+    """All parents' leases, or none is made: a parent without one, while the child has none, is not finished."""
     child = ChildShard("2", ("0", "1"), FULL_RANGE)
     assert unknown_parents(child, {"0": lease("0"), "1": None, "2": None}) == ("1",)
     assert unknown_parents(child, {"0": lease("0"), "1": lease("1"), "2": None}) == ()
     assert unknown_parents(child, {"0": lease("0"), "1": None, "2": lease("2")}) == ()
-    assert unknown_parents(ChildShard("2", ("0",), FULL_RANGE), {"0": None, "2": None}) == ()
+    assert unknown_parents(ChildShard("2", ("0",), FULL_RANGE), {"0": None, "2": None}) == ("0",)  # Deleted by hand.
+    assert unknown_parents(ChildShard("2", ("0",), FULL_RANGE), {"0": lease("0"), "2": None}) == ()
 
 
 def test_a_merges_child_is_no_orphan_while_an_ancestor_is_read() -> None:

@@ -173,12 +173,13 @@ def are_all_children(shard_id: str, hash_range: HashRange | None, children: Sequ
 
 
 def unknown_parents(child: ChildShard, rows: Mapping[str, LeaseRow | None]) -> tuple[str, ...]:
-    """Return the parents of a merge's child that have no lease while the child has none either.
+    """Return the parents of a child that have no lease while the child has none either.
 
     Such a parent is not finished: a finished one's lease goes only after the child's lease has been made. Were the
-    child created now, nothing would keep it behind that parent (the KCL's both-or-none rule, `kcl.md` 5.5).
+    child created now, nothing would keep it behind that parent (the KCL's both-or-none rule, `kcl.md` 5.5). A split's
+    only parent is the asking shard itself, whose row an operator has deleted a moment ago.
     """
-    if len(child.parent_shard_ids) < 2 or rows.get(child.shard_id) is not None:  # noqa: PLR2004 - a merge has two.
+    if rows.get(child.shard_id) is not None:
         return ()
     return tuple(parent for parent in child.parent_shard_ids if rows.get(parent) is None)
 
