@@ -128,7 +128,7 @@ def test_an_edit_under_a_worker_that_runs_is_never_written_over() -> None:
         assert world.lost == []
         again = [number for number, count in world.seen.items() if count > 1]
         assert again
-        assert set(again) <= set(first)
+        assert max(again) < len(first) + 20 * QUICK.failover_s / 3  # And what was read before a renewal noticed.
 
     run(main, until=900)
 
