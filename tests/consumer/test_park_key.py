@@ -222,6 +222,7 @@ def test_a_lease_row_that_was_made_again_does_not_lock_its_keys_out() -> None:
         for name in ("w0", "w1"):
             town.start(name, town.one, on_failure=policy)
             await town.load(20)
+            await asyncio.sleep(5)  # Everything is seen.
             await town.stop()
         old = town.parked_item()
         town.services.tables.write(town.deletion(FIRST), town.wall())
