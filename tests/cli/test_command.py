@@ -70,8 +70,15 @@ def refused(*arguments: str) -> str:
         (("demo", "--second", "15"), "No such option: --second"),
         (("local", "--what"), "Options of shardline local: --port, --stream"),
         (("demo", "surplus"), "surplus"),
-        (("what",), "Commands: local, demo"),
+        (("what",), "Commands: local, demo, parked"),
         (("demo", "--seconds"), "--seconds"),
+        (("parked",), "Missing argument 'application'"),
+        (("parked", "app", "--release", "--stream", "s"), "--stream and --key must be given"),
+        (("parked", "app", "--lot", "x"), "--lot must be given with --replay"),
+        (("parked", "app", "--replay", "x", "--release"), "--release must be given without --replay"),
+        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "x", "--lot", "y"), "MODULE:FUNCTION"),
+        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:x", "--lot", "y"), "no attribute 'x'"),
+        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:loads", "--lot", "y"), "a file, or s3://"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(arguments: tuple[str, ...], message: str) -> None:

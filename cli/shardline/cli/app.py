@@ -130,3 +130,30 @@ def demo(
     from shardline.cli.demo.run import run
 
     return run(settings)
+
+
+@app.command()
+def parked(
+    application: Annotated[str, typer.Argument(help="The application whose workers park keys.")],
+    *,
+    stream: Annotated[str | None, typer.Option(metavar="NAME", help="Only keys of this stream.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="KEY", help="Only this partition key.")] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="Put the key's records through this handler."),
+    ] = None,
+    lot: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Where they are; or s3://BUCKET/PREFIX. May be repeated.")
+    ] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="Let newer records of the key pass without a replay.")
+    ] = False,
+) -> int:
+    """Show parked partition keys, one JSON object per line; replay one from its lots, or release it.
+
+    Exit status 1 where a replay did not find a record that it knows of: the key stays parked.
+    """
+    _require("shardline parked", "consumer", "aiobotocore")
+    from shardline.cli.parked import run
+
+    return run(application, stream=stream, key=key, replay=replay, lots=lot or [], release=release)
