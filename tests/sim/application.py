@@ -177,7 +177,7 @@ class Application:
     def _fail(self, records: Sequence[Record]) -> None:
         faults, network = self._faults, self._world.network
         if network.chance(faults.fails, "handler failed"):
-            raise HandlerError
+            raise HandlerError(records[0].data)  # As applications do; nobody may repeat it.
         if faults.poison and any(_is_poison(record, faults.poison) for record in records):
             network.count["handler failed at a poison record"] += 1
             raise HandlerError

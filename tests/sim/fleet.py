@@ -133,7 +133,9 @@ class Fleet:
             connection=world.services,
             config=config,
             runtime=SimRuntime(
-                host, blocking_s_max=0.05, threads=world.sim.threads if knobs.handler.blocking else None
+                host,
+                blocking_s_max=knobs.handler.thread_s,
+                threads=world.sim.threads if knobs.handler.blocking else None,
             ),
             listeners=[lambda event: self._watch(slot, event)],
         )

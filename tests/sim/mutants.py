@@ -14,9 +14,10 @@ from typing import NamedTuple
 from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
 from tests.sim.lease_model import KNOWN_BROKEN, SOUND, explore
 from tests.sim.parking_bugs import PARKING_BUGS
+from tests.sim.promise_bugs import PROMISE_BUGS
 from tests.sim.run import play
 
-ALL_BUGS = BUGS | PARKING_BUGS
+ALL_BUGS = BUGS | PARKING_BUGS | PROMISE_BUGS
 BUDGET_S = 20.0
 _MISTAKES = {"AttributeError", "NameError", "TypeError", "KeyError"}
 """A world that ends so shows a mistake in the planting, not the planted bug."""

@@ -10,8 +10,8 @@ import pytest
 from shardline.common.records import SHARD_END
 
 from tests.sim.knobs import draw
+from tests.sim.scene import FIRST, Scene
 from tests.sim.steersman import SteeredWorld
-from tests.sim.test_oracle import FIRST, Scene
 
 ACTS = ("pause", "back", "record", "skip")
 

@@ -9,9 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from shardline.local.sim.oracle import INVARIANTS
+
 from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
 from tests.sim.knobs import PROFILES, draw
-from tests.sim.mutants import hunt
+from tests.sim.mutants import ALL_BUGS, hunt
+from tests.sim.promise_bugs import PROMISE_BUGS, PROOFS
 from tests.sim.run import play, replay_line
 from tests.sim.shrink import shrink
 from tests.sim.world import World
@@ -37,6 +40,22 @@ FAST_BUGS = (
     "first page of ListShards only",
     "flush forgets what is in flight",
     "spurious condition failure taken for a loss",
+    "late result of a superseded handler accepted",
+    "put takes more than the memory",
+    "reading on without room",
+    "reads in bursts",
+    "subscription runs on after its lease",
+    "blocking handler begins without a lease",
+    "hung handler keeps its shard",
+    "malformed aggregate dropped",
+    "misplaced records dropped",
+    "failure reported in the handler's words",
+    "leases shoved about for ever",
+    "leaving without the last checkpoint",
+    "leaving without giving leases back",
+    "leases of the dead left alone",
+    "deleted row not repaired",
+    "no back-off",
 )
 """Those that need less than two CPU seconds; `make sim-mutants` hunts all."""
 
@@ -98,11 +117,18 @@ def test_a_failing_world_shrinks_to_what_it_needs(capsys: pytest.CaptureFixture[
     assert "Faults" not in printed
 
 
-@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.parametrize("name", BUGS | PROMISE_BUGS)
 def test_every_planted_bug_still_has_its_target(name: str) -> None:
     """A planted bug whose target was renamed or removed fails here, loudly."""
-    with planted(BUGS[name]):
-        assert BUGS[name].worlds or BUGS[name].model
+    bug = ALL_BUGS[name]
+    with planted(bug):
+        assert bug.worlds or bug.model
+
+
+def test_every_invariant_has_a_planted_bug() -> None:
+    """A new invariant needs a new planted bug that breaks it."""
+    assert PROOFS.keys() == INVARIANTS.keys()
+    assert set(PROOFS.values()) <= ALL_BUGS.keys()
 
 
 def test_a_missing_target_is_loud() -> None:

@@ -389,10 +389,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         if self._closed:
             return
         self._closed = True
+        unfinished = sorted(self._tasks(), key=lambda t: t.serial)  # Before their callbacks, which may alone hold them.
         self.ready.clear()
         asyncio._set_running_loop(self)  # noqa: SLF001 - clean-up code may ask for the running loop.
         try:
-            for task in sorted(self._tasks(), key=lambda t: t.serial):
+            for task in unfinished:
                 _bury(task)
         finally:
             asyncio._set_running_loop(None)  # noqa: SLF001 - documented for loop implementers.

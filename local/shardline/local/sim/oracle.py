@@ -305,11 +305,6 @@ class Oracle(RowJudge):
         A lease may be in nobody's hands for `orphaned_s_max` seconds after its last change (the bound of P10).
         `settled` says that producers are closed and late requests have landed.
         """
-        for user_id in self.lost():
-            places = self.places.get(user_id, [])
-            self.violate("I1", user_id, f"acknowledged and never processed; it is at {places}")
-        if settled:
-            self._check_outcomes()
         if alive is not None:
             living = set(alive)
             self._check_holes()
@@ -317,6 +312,11 @@ class Oracle(RowJudge):
                 orphaned_s = self.simulation.now - lease.changed_s
                 if lease.present and not lease.ended and lease.owner not in living and orphaned_s > orphaned_s_max:
                     self.violate("I10", lease.key, f"is held by {lease.owner}, who does not live")
+        for user_id in self.lost():
+            places = self.places.get(user_id, [])
+            self.violate("I1", user_id, f"acknowledged and never processed; it is at {places}")
+        if settled:
+            self._check_outcomes()
 
     def _check_outcomes(self) -> None:
         for user_id in self.put_ids:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["RowJudge"]
 
 EXPIRY_SLACK_S: Final = 0.05
+_STILL_SHARE: Final = 0.7
+"""Of the fail-over time: a lease that is held is renewed in a third of it, and once more where that failed."""
 
 
 class RowJudge(Judge):
@@ -106,6 +108,8 @@ class RowJudge(Judge):
             self._checkpointed(lease, old_owner, stored)
         since_s = now - lease.changed_s
         counter = _counter(after)
+        if self.calm and since_s > _STILL_SHARE * self.failover_s:
+            self._check_held(lease, since_s)
         sender = self.network.sender
         if sender is not None and self._sender_id() is not None:
             self.tokens.changed(lease, new_owner if old_owner != new_owner else None, counter)
@@ -123,6 +127,11 @@ class RowJudge(Judge):
             self.reached["shard finished"] += 1
             self._check_coverage(lease.key)
 
+    def _check_held(self, lease: Lease, since_s: float) -> None:
+        """Judge a lease that stood still, unless its owner had not begun to hold it (it was handed over)."""
+        if lease.sent_s >= lease.epochs[-1].started.at_s and lease.owner is not None:
+            self.violate("churn", lease.key, f"{lease.owner} did not renew it for {since_s:.1f} s, and was not away")
+
     def _moved(self, lease: Lease, old: str | None, new: str | None, since_s: float, *, given: bool) -> None:
         if old is None:
             kind = "free"
@@ -134,7 +143,7 @@ class RowJudge(Judge):
         lease.moves += 1
         self.reached[f"lease moved: {kind}"] += 1
         if self.calm and kind in {"expired", "stolen"}:
-            self.violate("calm", lease.key, f"moved from {old} to {new} ({kind})")
+            self.violate("churn", lease.key, f"moved from {old} to {new} ({kind})")
 
     def _checkpointed(self, lease: Lease, owner: str | None, stored: Position) -> None:
         sender, writer = self.network.sender, self._sender_id()
