@@ -36,7 +36,7 @@ INVARIANTS: Final = {
     "I15": "No acknowledged record lies where a KCL discards it: in a shard that does not own its hash key.",
     "I16": "At most five GetRecords per second and shard from one worker.",
     "dup": "A healthy world (no fault, no reshard, no change of members) delivers nothing twice.",
-    "churn": "In a calm fleet leases are renewed in time and none is lost: a write refused on its own success is no loss.",
+    "churn": "In a calm fleet leases are renewed in time and never lost: one refused on its own success is no loss.",
     **tokens.INVARIANTS,
     **memory.INVARIANTS,
     **balance.INVARIANTS,
