@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shardline.common.errors import Closed, InvalidInput, NotFound
+from shardline.common.metrics.measure import Measuring
 from shardline.common.records import SHARD_END, TRIM_HORIZON
 from shardline.consumer.config import Fleet
-from shardline.consumer.events import CallFailed, PositionTrimmed, TaskFailed
+from shardline.consumer.events import CallFailed, PositionTrimmed, RetrievalChosen, TaskFailed
 from shardline.consumer.stream_events import (
     FormerLeasesDeleted,
     RowsBegunAgain,
@@ -479,5 +480,85 @@ def test_leases_of_the_other_mode_are_reported() -> None:
         told = world.named(StreamUntracked)
         assert told
         assert told[0].as_fields()["stream"] == ""
+
+    run(main, until=600)
+
+
+ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/orders"
+
+
+def test_a_stream_is_read_by_its_arn_and_a_consumer_of_others() -> None:
+    """In multi-stream mode, as across accounts: a given consumer is used as it is, none is registered."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        for stream in SEVERAL:
+            await world.create(stream)
+        state = world.services.state
+        consumer = state.register_consumer(ARN, "theirs", now=world.wall())
+        await asyncio.sleep(10)
+        world.start("w0", streams=[StreamConfig.of(ARN, consumer_arn=consumer.arn), "refunds"])
+        await load(world, 10, *SEVERAL)
+        await world.drained()
+        await world.stop()
+        assert unharmed(world)
+        assert streams_of(world) == set(SEVERAL)
+        assert [one.name for one in state.consumers.values()] == ["theirs"]
+        chosen = {(e.as_fields()["stream"], e.as_fields()["retrieval"]) for e in world.named(RetrievalChosen)}
+        assert chosen == {("orders", "fanout")}
+
+    run(main, until=600)
+
+
+def test_an_arn_of_another_region_is_refused() -> None:
+    """The clients' region is the only one: a typed error before anything is sent, at start and when added."""
+    other = ARN.replace("us-east-1", "eu-central-1")
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        with pytest.raises(InvalidInput, match="region, us-east-1"):
+            await world.worker("w0", streams=other).serve()
+        worker = world.start("w1", streams=["orders"], multi_stream=True)
+        await asyncio.sleep(5)
+        with pytest.raises(InvalidInput, match="region, us-east-1"):
+            await worker.add_stream(other)
+        await world.stop()
+
+    run(main, until=600)
+
+
+def test_the_kcls_metrics_of_streams_are_measured() -> None:
+    """Streams read and streams that wait for deletion, by the leader; deleted, gone and created again."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        for stream in (*SEVERAL, "returns"):
+            await world.create(stream)
+        tracking = TrackingConfig(poll_s=5.0, former=FormerStreams.DETECT, former_wait_s=60.0)
+        worker = world.start("w0", streams=(*SEVERAL, "returns"), tracking=tracking)
+        await load(world, 10, *SEVERAL, "returns")
+        await worker.remove_stream("refunds")
+        await asyncio.sleep(40)
+        await world.delete("returns")
+        await asyncio.sleep(100)
+        await world.create("returns")
+        await asyncio.sleep(30)
+        await world.stop()
+        found = {
+            (one.metric.name, int(one.sum))
+            for _, event in world.events
+            if isinstance(event, Measuring)
+            for one in event.measurements()
+            if "Stream" in one.metric.name
+        }
+        assert found >= {
+            ("ActiveStreams.Count", 3),
+            ("ActiveStreams.Count", 2),
+            ("StreamsPendingDeletion.Count", 1),
+            ("DeletedStreams.Count", 1),
+            ("StreamsGone", 1),
+            ("StreamsRecreated", 1),
+        }
 
     run(main, until=600)

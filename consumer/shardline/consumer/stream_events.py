@@ -6,9 +6,15 @@ Diagnostic events as in `events`; they hold names and counts only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from shardline.common.events import Event
+from shardline.common.metrics.measure import Measurement
+from shardline.common.metrics.names import Kcl, Operation
+from shardline.consumer.rounds import of_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "ConsumerLost",
@@ -24,6 +30,7 @@ __all__ = [
     "StreamRemoved",
     "StreamUntracked",
     "StreamsNotListed",
+    "StreamsTracked",
 ]
 
 
@@ -81,6 +88,10 @@ class StreamGone(Event):
     identity: str
     worker_id: str
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the stream: a count of ours, the KCL has none."""
+        yield Measurement.of(Kcl.STREAMS_GONE, 1, of_worker(Operation.MULTI_STREAM, self.worker_id))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamBack(Event):
@@ -105,6 +116,10 @@ class StreamRecreated(Event):
     before: str
     after: str
     worker_id: str
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the stream: a count of ours, the KCL has none."""
+        yield Measurement.of(Kcl.STREAMS_RECREATED, 1, of_worker(Operation.MULTI_STREAM, self.worker_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +159,28 @@ class FormerLeasesDeleted(Event):
     leases: tuple[str, ...]
     kept: int
 
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield a stream whose leases are all gone."""
+        if not self.kept:
+            yield Measurement.of(Kcl.DELETED_STREAMS, 1, of_worker(Operation.MULTI_STREAM))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamsTracked(Event):
+    """As leader in multi-stream mode: how many streams are read, how many former ones wait for deletion."""
+
+    name: ClassVar[str] = "stream.tracked"
+    level: ClassVar[str] = "debug"
+    worker_id: str
+    active: int
+    pending: int
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield both counts, as the KCL's leader does."""
+        where = of_worker(Operation.MULTI_STREAM)
+        yield Measurement.of(Kcl.ACTIVE_STREAMS, self.active, where)
+        yield Measurement.of(Kcl.STREAMS_PENDING_DELETION, self.pending, where)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashRangesFilled(Event):
@@ -165,6 +202,10 @@ class ConsumerLost(Event):
     stream: str
     then: str
     times: int
+
+    def measurements(self) -> Iterator[Measurement]:
+        """Yield the loss: a count of ours, the KCL has none."""
+        yield Measurement.of(Kcl.CONSUMERS_LOST, 1, of_worker(Operation.PROCESS_TASK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -237,6 +237,11 @@ class FormerLeases:
             return False
         return self._config.former is FormerStreams.DETECT or any(identity.is_named(text) for text in named)
 
+    @property
+    def pending(self) -> int:
+        """How many former streams wait for their deletion."""
+        return len(self._since)
+
     def reset(self) -> None:
         """Forget what was seen: another worker led meanwhile, or begins to."""
         self._since.clear()

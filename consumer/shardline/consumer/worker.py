@@ -185,7 +185,7 @@ class Worker(Registering, Steered):
                 bounds=self._bounds,
                 pace=self._pace,
             )
-            sync, tracking = ShardSync(context), Tracking(context, self._tracked)
+            sync, tracking = ShardSync(context), Tracking(context, self._tracked, lambda: connection.region)
             plan = await come_in(context, self._tracked, sync, tracking)
             group = asyncio.TaskGroup()
             holdings = Holdings(context, group, sync)

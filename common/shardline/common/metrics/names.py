@@ -162,6 +162,9 @@ class Kcl:
     RECORDS_MISPLACED = _count("RecordsMisplaced")
     RECORDS_MALFORMED = _count("RecordsMalformed")
     RECORDS_LOST_TO_RETENTION = _count("RecordsLostToRetention")
+    CONSUMERS_LOST = _count("ConsumersLost")
+    STREAMS_GONE = _count("StreamsGone")
+    STREAMS_RECREATED = _count("StreamsRecreated")
 
 
 def create_lease_by_position(position: str) -> Metric:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import ProtocolViolation, ServiceError
-from shardline.consumer.stream_events import FormerLeasesDeleted, StreamsNotListed
+from shardline.consumer.stream_events import FormerLeasesDeleted, StreamsNotListed, StreamsTracked
 from shardline.consumer.streams import FormerLeases, FormerStreams
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ class FormerCleaner:
     async def look(self, rows: Sequence[LeaseRow]) -> None:
         """Delete what is due, of all leases in the table."""
         context, config = self._context, self._context.config.tracking
-        if not context.streams.multi or config.former is FormerStreams.KEEP:
+        if not context.streams.multi:
+            return
+        if config.former is FormerStreams.KEEP:
+            self._tell()
             return
         try:
             named = frozenset[str]() if config.former is FormerStreams.DETECT else await self._named()
@@ -49,6 +52,12 @@ class FormerCleaner:
         tracked = [name for name in stored if context.streams.is_tracked(name)]
         for name in self._former.on_scan(stored, tracked, named, context.runtime.monotonic()):
             await self._delete(name, [row for row in rows if row.stream_name == name])
+        self._tell()
+
+    def _tell(self) -> None:
+        context = self._context
+        pending = self._former.pending
+        context.events.emit(StreamsTracked(worker_id=context.me, active=len(context.streams), pending=pending))
 
     async def _named(self) -> frozenset[str]:
         return await self._context.runtime.run_blocking(self._context.config.tracking.names)

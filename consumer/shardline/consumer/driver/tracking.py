@@ -66,10 +66,11 @@ class _Followed(NamedTuple):
 
 
 class Tracking:
-    """The book-keeper of `context.streams`."""
+    """The book-keeper of `context.streams`; `region` gives the clients' own, where it is asked for."""
 
-    def __init__(self, context: Context, tracked: Tracked) -> None:
+    def __init__(self, context: Context, tracked: Tracked, region: Callable[[], str]) -> None:
         self._context = context
+        self._region = region
         self._tracked = tracked
         self._asked = tracked.asked
         self._followed: dict[str, _Followed] = {}
@@ -264,6 +265,8 @@ class Tracking:
     async def _plan(self, config: StreamConfig) -> StreamPlan:
         """Return how a stream is read; in multi-stream mode it is named as the KCL names it: account:name:epoch."""
         context, stream, prefix = self._context, config.stream, None
+        if stream.region is not None and stream.region != self._region():
+            raise InvalidInput("stream", f"an ARN in the clients' region, {self._region()}", stream.name)
         if self._asked.multi:
             summary = await describe(context, stream)
             stream, prefix = Stream.of(summary.arn), str(Identity.of(summary))
