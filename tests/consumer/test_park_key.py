@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shardline.consumer.handler import Batch, Record
+    from shardline.consumer.policy import PerKey
 
 
 class Quiet(ShardProcessor):
@@ -73,6 +74,31 @@ def test_a_parked_keys_later_records_follow_it(mode: str) -> None:
         assert town.rows()[FIRST].checkpoint.sequence_number >= town.parked()["k8"].last.position.sequence_number
 
     run(main, until=600)
+
+
+@pytest.mark.parametrize("concurrency", [None, per_key(4)], ids=["in order", "per key"])
+def test_a_hot_parked_key_costs_one_write_per_batch(concurrency: PerKey | None) -> None:
+    """All of a key's records in a batch are noted at once: a shard whose key is parked does not wait for each."""
+
+    async def main(sim: Simulation) -> None:
+        town = Town(sim, shards=1)
+        await town.create()
+        town.put(500, keys=17)
+        town.put(500, keys=1)  # Of k0, which is parked with 600.
+
+        async def handle(record: Record) -> None:
+            if record.data == b"600":
+                raise ValueError("poison")
+            town.saw(record)
+
+        policy = park_key(town.open_lot().append, attempts=1)
+        town.start("w0", handle, on_failure=policy, concurrency=concurrency)
+        await asyncio.sleep(60)
+        await town.stop()
+        assert town.parked_numbers() == list(range(600, 1000))
+        assert town.parked_item().version < 6
+
+    run(main, until=300)
 
 
 def test_a_new_owner_loads_the_parked_keys_first() -> None:

@@ -79,7 +79,7 @@ def _released_first(original: Any) -> Any:
 
 
 def _last_not_noted(_original: Any) -> Any:
-    async def follow(self: KeyParking, record: Any) -> Any:
+    async def follow(self: KeyParking, record: Any, _batch: Any) -> Any:
         return self._keys.get(record.partition_key)
 
     return follow

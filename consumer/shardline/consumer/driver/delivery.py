@@ -176,7 +176,7 @@ class Delivery:
             parked = None if self.keys is None else self.keys.first_of(rest)
             part = rest if parked is None else rest.before(parked.position)
             if parked is not None and not len(part):
-                if not await self._follow(parked):
+                if not await self._follow(parked, rest):
                     return False
                 rest = self._rest(rest)
                 continue
@@ -217,9 +217,9 @@ class Delivery:
         self._left_behind(record)
         return True
 
-    async def _follow(self, record: Record) -> bool:
+    async def _follow(self, record: Record, batch: Batch) -> bool:
         """Let a record follow its parked key; False when stopped before. Released meanwhile, it is for the handler."""
-        followed = await self._failed.follow(record)
+        followed = await self._failed.follow(record, batch)
         if followed:
             self._left_behind(record)
         return followed is not False

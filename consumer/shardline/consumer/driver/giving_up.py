@@ -14,6 +14,8 @@ from shardline.consumer.reasons import place_of, reason_of
 from shardline.consumer.spec import is_asynchronous
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context
     from shardline.consumer.driver.key_parking import KeyParking
@@ -93,15 +95,17 @@ class Failures:
             return False
         return await self.to_lot(record, self._reason, self.attempts)
 
-    async def follow(self, record: Record) -> bool | None:
+    async def follow(self, record: Record, batch: Iterable[Record]) -> bool | None:
         """Let a record of a parked key follow it into the lot; False when a stop came first, None if it was released.
+
+        `batch` is what it came in.
 
         The key's first record may come again, when its first owner died between state and lot: then it keeps its
         reason.
         """
         keys = self._keys
         assert keys is not None, "only a policy that parks keys has any"
-        key = await keys.follow(record)
+        key = await keys.follow(record, batch)
         if key is None:
             return False if keys.holds(record) else None
         if key.first == (record.shard_id, record.position):

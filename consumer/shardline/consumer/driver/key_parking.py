@@ -1,8 +1,9 @@
 """Keeps one lease's parked keys: loads them before anything is delivered, parks keys, follows them into the lot.
 
 Invariants: nothing is delivered before `begin` has claimed the item, so no earlier owner can park a key unseen; a key
-stands in the table before `park` returns; a record follows only after the table has said that its key still stands, so
-a key that was released meanwhile is delivered again, and never parked behind the back of whoever released it.
+stands in the table before `park` returns; a record follows only once the table has it noted as one of its key's, which
+nobody releases before its last is in the lot: a key that was released is found so, and never parked behind the back of
+whoever released it.
 """
 
 from __future__ import annotations
@@ -159,15 +160,20 @@ class KeyParking:
         )
         return True
 
-    async def follow(self, record: Record) -> ParkedKey | None:
+    async def follow(self, record: Record, batch: Iterable[Record]) -> ParkedKey | None:
         """Note that a record follows its key; None when that did not come to be: released, or stopped before.
 
-        Stopped also means that the lease is not valid any more. A caller that gets None asks `holds` again.
+        One write notes all of the key's records in `batch`, which the caller lets follow one after another. Stopped
+        also means that the lease is not valid any more. A caller that gets None asks `holds` again.
         """
         partition_key = record.partition_key
         assert partition_key is not None, "only keys are parked"
         place = Place(record.shard_id, record.position)
-        await self._change("state.follow", lambda item: following(item, partition_key, place))
+        key = self._keys.get(partition_key)
+        if key is None or not _covers(key.last, place):
+            last = max((one.position for one in batch if one.partition_key == partition_key), default=place.position)
+            upto = Place(place.shard_id, max(last, place.position))
+            await self._change("state.follow", lambda item: following(item, partition_key, upto))
         if not await self._keeper.valid():
             return None
         key = self._keys.get(partition_key)

@@ -97,18 +97,18 @@ class Lanes:
     async def _run(self, lane: int, records: list[Record]) -> None:
         failures = Failures(self._context, self._keeper.lease.key, self._spec.policy, self._stopping, self._keys)
         for record in records:
-            if not await self._one(lane, record, failures):
+            if not await self._one(lane, record, failures, records):
                 return
             self._tracker.finish(record.position)
             self._counted()
 
-    async def _one(self, lane: int, record: Record, failures: Failures) -> bool:
-        """Deliver one record until it is done or parked; False when it is neither."""
+    async def _one(self, lane: int, record: Record, failures: Failures, records: list[Record]) -> bool:
+        """Deliver one of a lane's records until it is done or parked; False when it is neither."""
         failures.reset()
         while self._may_go_on(record.position, failures.attempts) and await self._keeper.valid():
             if self._keys is not None and self._keys.holds(record):
                 self._begin(record)
-                followed = await failures.follow(record)
+                followed = await failures.follow(record, records)
                 if followed is None:
                     continue
                 return followed
