@@ -80,7 +80,7 @@ def _swarm(seed: int, random: Random) -> Knobs:
         iterator_lifetime_s=random.choice((3.0, 15.0, 300.0, 300.0)),
         end_on_empty=random.random() < 0.5,
         hide_children=random.random() < 0.2,
-        page_items_max=random.choice((2, 1_000_000)),
+        page_items_max=random.choice((5, 1_000_000)),
         shards_page_max=random.choice((2, 1000)),
         service_limits=random.random() < 0.3,
         aggregation=random.random() < 0.8,
@@ -189,7 +189,7 @@ def _generations(seed: int, random: Random) -> Knobs:
         records_per_s=3.0,
         rates=Rates(reshard=4.0, crash=random.choice((0.0, 0.5)), row_deleted=0.5),
         clean_up_s=5.0,
-        page_items_max=random.choice((2, 1_000_000)),
+        page_items_max=random.choice((5, 1_000_000)),
         kinesis=Faults(shards_hidden=random.choice((0.0, 0.3))),
     )
 

@@ -17,7 +17,14 @@ _NUMBER_BYTES_MAX: Final = 21
 
 def item_bytes(item: Mapping[str, Value]) -> int:
     """Return an item's size in bytes: attribute names and values."""
-    return sum(len(k.encode()) + _bytes(v) for k, v in item.items())
+    size = 0
+    for name, value in item.items():  # Not a generator: this runs for each item of each page.
+        size += _text_bytes(name) + (_text_bytes(value) if type(value) is str else _bytes(value))
+    return size
+
+
+def _text_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def _bytes(value: Value) -> int:

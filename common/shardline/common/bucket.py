@@ -34,7 +34,8 @@ class TokenBucket:
 
     def level(self, now: float) -> float:
         """Return the tokens at `now`; negative while a debt is being paid off."""
-        return min(self.capacity, self._level + max(0.0, now - self._at) * self.rate_per_s)
+        level = self._level + (now - self._at) * self.rate_per_s if now > self._at else self._level
+        return min(self.capacity, level)
 
     def wait_s(self, now: float, amount: float) -> float:
         """Return the seconds until `amount` may be taken: 0 when it may now.
@@ -42,6 +43,8 @@ class TokenBucket:
         An amount above the capacity may be taken when the bucket is full, and drives it into debt.
         """
         missing = min(amount, self.capacity) - self.level(now)
+        if missing <= 0:
+            return 0.0
         wait = missing / self.rate_per_s
         # What the clock or the level cannot express would never be waited off.
         unseen = 4 * max(ulp(now), ulp(self._level) / self.rate_per_s)

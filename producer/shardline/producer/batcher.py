@@ -226,7 +226,7 @@ class Batcher:
         """Take packages from every lane that has tokens; say whether the request is full."""
         chosen: list[Package] = []
         size = 0
-        lanes = [lane for lane in self.lanes.values() if len(lane)]
+        lanes = [lane for lane in self.lanes.values() if lane.again or lane.fresh or lane.large]
         start = self._turn % len(lanes) if lanes else 0
         for lane in (*lanes[start:], *lanes[:start]):
             if self._strict and self._must_wait(lane):

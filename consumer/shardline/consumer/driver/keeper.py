@@ -39,7 +39,7 @@ class Keeper:
         self.done: Callable[[], Position | None] = _nothing
         self._context = context
         self._wake = asyncio.Event()
-        self._news = asyncio.Event()
+        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     async def run(self) -> None:
         """Hold the lease until it is lost or given back; cancelled, it stops without another write."""
@@ -150,12 +150,20 @@ class Keeper:
         self.lease.throughput_kbps = self.meter.sample(self._context.runtime.monotonic())
 
     def _announce(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        """Wake whoever waits for what is now the case, and nobody else: this runs with every renewal of every lease."""
+        for test, waiter in self._waiting:
+            if not waiter.done() and test():
+                waiter.set_result(None)
 
     async def _until(self, test: Callable[[], bool]) -> None:
         while not test():
-            await self._news.wait()
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            entry = (test, waiter)
+            self._waiting.append(entry)
+            try:
+                await waiter
+            finally:
+                self._waiting.remove(entry)
 
 
 def _nothing() -> Position | None:

@@ -74,7 +74,8 @@ class Reader(ABC):
         self._row = row
         self._core = core
         self._sync = sync
-        self._queue: asyncio.Queue[Got] = asyncio.Queue()  # Bounded by the core's limits.
+        self._queue: asyncio.Queue[Got | None] = asyncio.Queue()
+        """Bounded by the core's limits; None wakes who waits without there being anything."""
         self._room = asyncio.Event()
         self._sought = False
         self._lag = Lag()
@@ -111,9 +112,16 @@ class Reader(ABC):
         if page.records:
             self._queue.put_nowait(Fetched(page, size))
 
-    async def next(self) -> Got:
-        """Return the next page, the shard's end, that a seek led nowhere, or that another reader must go on."""
+    async def next(self) -> Got | None:
+        """Return the next page, the shard's end, that a seek led nowhere, or that another reader must go on.
+
+        None after `interrupt`.
+        """
         return await self._queue.get()
+
+    def interrupt(self) -> None:
+        """Wake who waits in `next`."""
+        self._queue.put_nowait(None)
 
     def consumed(self, fetched: Fetched) -> None:
         """Make room: the page was delivered."""

@@ -63,6 +63,7 @@ class Reading:
     def stop(self) -> None:
         """Let the handler call that is running end, and deliver nothing further."""
         self._stopping.set()
+        self._reader.interrupt()
         self.delivery.stop()
 
     async def run(self) -> ShardOver | Reached | None:
@@ -127,15 +128,12 @@ class Reading:
         """Return what the reader has next, or None as soon as a stop is asked for, or after `within_s`."""
         if self._stopping.is_set():
             return None
-        async with asyncio.TaskGroup() as group:
-            getting = self._context.runtime.spawn(group, self._reader.next(), name=f"next {self._row.key}")
-            stopping = self._context.runtime.spawn(group, self._stopping.wait(), name=f"stop {self._row.key}")
-            await asyncio.wait((getting, stopping), timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            if not getting.done():
-                getting.cancel()
-                return None
-        return getting.result()
+        try:
+            async with asyncio.timeout(within_s):
+                got = await self._reader.next()
+        except TimeoutError:
+            return None
+        return None if self._stopping.is_set() else got
 
     # --- the first that is read --------------------------------------------------------------------------------------
 

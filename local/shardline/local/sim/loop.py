@@ -22,7 +22,7 @@ from struct import pack
 from typing import TYPE_CHECKING, Any, Never, TypeVar, TypeVarTuple, cast
 from zlib import crc32
 
-from shardline.local.sim.hosts import HOST, Host, Power
+from shardline.local.sim.hosts import HOST, Host
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
@@ -225,26 +225,24 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _turn(self, main: asyncio.Future[Any], limit_s: float | None) -> None:
         """Run every callback that is ready, then let time jump."""
-        ready, chance = self.ready, self._random.random
+        ready, chance, run_one, failures = self.ready, self._random.random, self._run_one, self.failures
+        last = -1 if self._shuffle else 0
         while ready:
-            if self._shuffle and len(ready) > 1:
-                index = int(chance() * len(ready))
-                handle = ready[index]
-                last = ready.pop()
+            handle = ready.pop(last)
+            if ready and last:  # Any of those that were ready, by chance: the last one takes its place.
+                index = int(chance() * (len(ready) + 1))
                 if index < len(ready):
-                    ready[index] = last
-            else:
-                handle = ready.pop(0)
-            self._run_one(handle)
-            if self.failures:
-                raise self.failures[0]
+                    handle, ready[index] = ready[index], handle
+            run_one(handle)
+            if failures:
+                raise failures[0]
             if main.done():
                 return
         self._advance(limit_s)
 
     def _run_one(self, handle: VirtualHandle) -> None:
         host = handle.host
-        if handle.cancelled() or (host is not None and host.power is not Power.ON and not host.admit(handle)):
+        if handle._cancelled or (host is not None and host.power and not host.admit(handle)):  # noqa: SLF001 - the base class's own field; ON is 0.
             return
         self.steps += 1
         self._instant_steps += 1
@@ -277,11 +275,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         while timers and timers[0][0] <= moment:
             handle = heappop(timers)[2]
             handle._scheduled = False  # noqa: SLF001 - the base class's own field.
-            if not handle.cancelled():
+            if not handle._cancelled:  # noqa: SLF001 - the base class's own field.
                 self.ready.append(handle)
 
     def _useless(self, handle: VirtualHandle) -> bool:
-        if handle.cancelled():
+        if handle._cancelled:  # noqa: SLF001 - the base class's own field.
             self._cancelled_timers = max(0, self._cancelled_timers - 1)
             return True
         if handle.host is not None and not handle.host.alive:

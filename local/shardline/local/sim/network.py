@@ -228,7 +228,8 @@ class Network:
         sender = Sender(HOST.get(), service, operation, self.loop.now)
         self.count[operation] += 1
         fault = self._fault(sender)
-        sender = sender._replace(fault=fault)
+        if fault is not Fault.NONE:
+            sender = sender._replace(fault=fault)
         if self.observe is not None:
             self.observe(sender)
         call = _Call(self, sender, apply)

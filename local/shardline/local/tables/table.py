@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from bisect import bisect_right, insort
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import md5
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Table", "holds", "updated"]
 
 _SEGMENT_SPACE = 2**32
+_NESTED = {dict, list}
 
 
 def holds(condition: Condition, item: Item | None) -> bool:
@@ -198,6 +197,14 @@ def _place(key: str) -> int:
 def _copied(item: Item | None) -> Item | None:
     if item is None:
         return None
-    if any(isinstance(v, Mapping | list) for v in item.values()):
-        return copy.deepcopy(dict(item))
+    for value in item.values():
+        if type(value) in _NESTED:  # What is stored was frozen: nothing else can be changed by who holds it.
+            return {name: _whole(value) for name, value in item.items()}
     return dict(item)
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - a recursive value; the caller knows its kind.
+    """Return a copy of a frozen value that shares nothing which could be changed."""
+    if type(value) is dict:
+        return {name: _whole(inner) for name, inner in value.items()}
+    return [_whole(inner) for inner in value] if type(value) is list else value
