@@ -206,5 +206,9 @@ def _copied(item: Item | None) -> Item | None:
 def _whole(value: Any) -> Any:  # noqa: ANN401 - a recursive value; the caller knows its kind.
     """Return a copy of a frozen value that shares nothing which could be changed."""
     if type(value) is dict:
-        return {name: _whole(inner) for name, inner in value.items()}
-    return [_whole(inner) for inner in value] if type(value) is list else value
+        inner: dict[str, Any] = value
+        return {name: _whole(one) for name, one in inner.items()}
+    if type(value) is list:
+        listed: list[Any] = value
+        return [_whole(one) for one in listed]
+    return value

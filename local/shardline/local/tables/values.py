@@ -46,7 +46,16 @@ _TYPES: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (Mapping, "M"),
     (Sequence, "L"),
 )
-_EXACT = {bool: "BOOL", str: "S", int: "N", float: "N", bytes: "B", frozenset: "SS", dict: "M", list: "L"}
+_EXACT: dict[type, str] = {
+    bool: "BOOL",
+    str: "S",
+    int: "N",
+    float: "N",
+    bytes: "B",
+    frozenset: "SS",
+    dict: "M",
+    list: "L",
+}
 """The same for what nearly every value is, at the price of one look-up."""
 
 
