@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from shardline.common.attributes import item_bytes
 from shardline.common.limits import DYNAMODB_ITEM_BYTES_MAX
@@ -206,9 +206,7 @@ def _copied(item: Item | None) -> Item | None:
 def _whole(value: Any) -> Any:  # noqa: ANN401 - a recursive value; the caller knows its kind.
     """Return a copy of a frozen value that shares nothing which could be changed."""
     if type(value) is dict:
-        inner: dict[str, Any] = value
-        return {name: _whole(one) for name, one in inner.items()}
+        return {name: _whole(one) for name, one in cast("dict[str, Any]", value).items()}
     if type(value) is list:
-        listed: list[Any] = value
-        return [_whole(one) for one in listed]
+        return [_whole(one) for one in cast("list[Any]", value)]
     return value
