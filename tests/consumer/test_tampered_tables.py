@@ -199,8 +199,9 @@ def test_a_garbage_row_is_quarantined_and_left_alone(garbage: dict[str, Any], he
             world.start("w1")
         item = world.item(FIRST)
         await world.load(60)
-        assert FIRST in told(world, RowQuarantined, "lease")
         after = world.item(FIRST)
+        written_over = held and bool({"checkpoint", "pendingCheckpoint"} & garbage.keys()) and FIRST in world.rows()
+        assert written_over or FIRST in told(world, RowQuarantined, "lease")  # A holder may renew before anybody looks.
         if not held:
             assert after == item
         elif not {"checkpoint", "pendingCheckpoint"} & garbage.keys():

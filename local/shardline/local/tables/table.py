@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from shardline.common.attributes import item_bytes
 from shardline.common.limits import DYNAMODB_ITEM_BYTES_MAX
@@ -205,8 +206,4 @@ def _copied(item: Item | None) -> Item | None:
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - a recursive value; the caller knows its kind.
     """Return a copy of a frozen value that shares nothing which could be changed."""
-    if type(value) is dict:
-        return {name: _whole(one) for name, one in cast("dict[str, Any]", value).items()}
-    if type(value) is list:
-        return [_whole(one) for one in cast("list[Any]", value)]
-    return value
+    return copy.deepcopy(value) if type(value) in _NESTED else value
