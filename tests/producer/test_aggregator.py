@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from shardline.common.aggregation import AggregateBuilder
 from shardline.common.hashing import FULL_RANGE
 from shardline.producer.accept import accept
-from shardline.producer.aggregator import Aggregator, Place
+from shardline.producer.aggregator import Aggregator
 from shardline.producer.budget import Budget, Share
 from shardline.producer.config import StreamSettings
 from shardline.producer.delivery import Delivery
+from shardline.producer.places import Place
 
 MIB = 1024 * 1024
 KEYS = st.sampled_from([f"user-{number}" for number in range(150)]) | st.sampled_from(["é", "k" * 127, "k" * 128, "x"])

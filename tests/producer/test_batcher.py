@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from shardline.common.aggregation import AggregateBuilder
 from shardline.common.hashing import FULL_RANGE
 from shardline.common.limits import MIB, PUT_RECORDS_BYTES_MAX, PUT_RECORDS_ENTRIES_MAX
-from shardline.producer.aggregator import Place
 from shardline.producer.batcher import Batcher
 from shardline.producer.config import StreamSettings
 from shardline.producer.package import Package
+from shardline.producer.places import Place
 
 UNLIMITED = StreamSettings(rate_share=1e6, request_bytes_max=10 * MIB)
 

@@ -22,7 +22,7 @@ from tests.producer.producer_world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shardline.producer.driver import RecordDelivery
+    from shardline.producer.awaitable import RecordDelivery
     from shardline.producer.outcome import Outcome
     from shardline.producer.producer import Producer
 

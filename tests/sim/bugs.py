@@ -28,7 +28,7 @@ from shardline.consumer.leases import row as names
 from shardline.consumer.leases.held import HeldLease, Loss
 from shardline.consumer.leases.writes import LeaseWrites
 from shardline.consumer.retrieval.polling import ShardPolling
-from shardline.producer.driver import Lane
+from shardline.producer.lane import Lane
 from shardline.producer.report import FlushReport
 from shardline.producer.router import Router
 from shardline.producer.settling import Settler

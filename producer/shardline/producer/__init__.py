@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from shardline.common._lazy import exports
 
 if TYPE_CHECKING:
+    from shardline.producer.awaitable import AwaitableDelivery, RecordDelivery
     from shardline.producer.config import Consumers, OnGap, Ordering, ProducerSettings, StreamSettings
-    from shardline.producer.driver import AwaitableDelivery, RecordDelivery
     from shardline.producer.outcome import Delivered, DeliveryError, NotWritten, Outcome, Reason, Unknown
     from shardline.producer.producer import Producer
     from shardline.producer.report import FlushReport, UndeliveredError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Exported name -> module of this package.
 _EXPORTS: dict[str, str] = {
-    "AwaitableDelivery": "driver",
+    "AwaitableDelivery": "awaitable",
     "Consumers": "config",
     "Delivered": "outcome",
     "DeliveryError": "outcome",
@@ -32,7 +32,7 @@ _EXPORTS: dict[str, str] = {
     "Producer": "producer",
     "ProducerSettings": "config",
     "Reason": "outcome",
-    "RecordDelivery": "driver",
+    "RecordDelivery": "awaitable",
     "StreamProducer": "stream",
     "StreamSettings": "config",
     "UndeliveredError": "report",

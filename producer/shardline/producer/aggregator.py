@@ -10,31 +10,31 @@ an aggregate holds what the budget granted, never more; without a map only recor
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shardline.common._encoding import SIZES_WIDE, TWO_BYTES
+from shardline.common._encoding import SIZES_WIDE
 from shardline.common.aggregation import AggregateBuilder
 from shardline.producer.accept import accepted_again
 from shardline.producer.budget import KEY_OVERHEAD_BYTES, PACKAGE_OVERHEAD_BYTES, RECORD_OVERHEAD_BYTES
 from shardline.producer.package import Package
+from shardline.producer.places import Buffer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable
 
     from shardline.common.hashing import HashRange
     from shardline.producer.accept import Accepted
     from shardline.producer.budget import Share
     from shardline.producer.config import StreamSettings
     from shardline.producer.delivery import Delivery, Part
+    from shardline.producer.places import Place
 
-__all__ = ["Aggregator", "Buffer", "Group", "Place", "record_cost"]
+__all__ = ["Aggregator", "Group", "record_cost"]
 
 _ROUTES_MAX: Final = 100_000
 _GRANT_RECORDS: Final = 16
 _WIRE_BYTES_MAX: Final = 128
 """What the format adds to a record's data and key at most, explicit hash key included, headers aside."""
-_NO_WINDOW: Final = 2**40
-"""More than any aggregate has room for."""
 _SEAL_PART: Final = 0.8
 """Of the linger time: what is sealed by then is collected, together with others, before all of it has passed."""
 
@@ -42,113 +42,6 @@ _SEAL_PART: Final = 0.8
 def record_cost(record: Accepted) -> int:
     """Return the bytes a record is accounted for in an open aggregate; its key is counted as if nobody shared it."""
     return len(record.data) + record.key_bytes + KEY_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES
-
-
-class Place:
-    """Where records of a hash key go: a shard and its range, or neither where no map tells."""
-
-    __slots__ = ("buffer_id", "hash_range", "shard_id", "uniform")
-
-    def __init__(
-        self, shard_id: str | None, hash_range: HashRange | None, buffer_id: Hashable, *, uniform: bool
-    ) -> None:
-        self.shard_id = shard_id
-        self.hash_range = hash_range
-        self.buffer_id = buffer_id
-        self.uniform = uniform
-        """Whether all records of this place have one hash key."""
-
-    def __repr__(self) -> str:
-        return f"Place({self.shard_id})"
-
-
-class _Append(Protocol):
-    """`AggregateBuilder.try_append`."""
-
-    def __call__(
-        self,
-        partition_key: str | None,
-        data: bytes,
-        explicit_hash_key: str | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> bool:
-        """Add a record, or say that it does not fit."""
-        ...
-
-
-def _closed(
-    partition_key: str | None,
-    data: bytes,
-    explicit_hash_key: str | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> bool:
-    """Take nothing: the buffer has no open aggregate."""
-    del partition_key, data, explicit_hash_key, headers
-    return False
-
-
-_EMPTY: Final = AggregateBuilder()
-
-
-class Buffer:
-    """One open aggregate; it outlives its aggregates, so that routes to it stay good."""
-
-    __slots__ = (
-        "append",
-        "builder",
-        "count_max",
-        "datas",
-        "delivery",
-        "number",
-        "opened_at",
-        "place",
-        "reserved",
-        "room",
-        "routed",
-        "usual",
-        "waiting",
-    )
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.builder = _EMPTY
-        self.append: _Append = _closed
-        # The window: what may be added by appending to two lists. See `AggregateBuilder.room`.
-        self.waiting = _EMPTY.waiting
-        self.datas = _EMPTY.datas
-        self.room = -1
-        self.count_max = 0
-        self.routed = 0
-        """Bytes that the keys routed here take in an aggregate's table; so many are kept free for them."""
-        self.delivery: Delivery | None = None
-        self.reserved = 0
-        self.usual = 0
-        """How many records an aggregate here is likely to hold: what is asked of the budget at once."""
-        self.number = 0
-        self.opened_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self.builder.datas)
-
-    def widen(self) -> None:
-        """Open the window anew, after records were added otherwise or the bounds have changed."""
-        builder = self.builder
-        self.room = builder.room - self.routed
-        self.count_max = builder.count_max
-
-    def route(self, key: str) -> None:
-        """Take note that records of `key` may come through the window from now on."""
-        usual = key.isascii() and len(key) < TWO_BYTES
-        self.routed += 2 + len(key) if usual else _NO_WINDOW
-        self.widen()
-
-    def offer(self, key: str, data: bytes) -> bool:
-        """Add a record beyond the window: weighed exactly."""
-        self.room = -1  # What it was counts no more.
-        return self.append(key, data)
-
-    def __repr__(self) -> str:
-        return f"Buffer({len(self)} records, shard={self.place.shard_id})"
 
 
 class Group(NamedTuple):
@@ -329,7 +222,7 @@ class Aggregator:
         self._share.records += count
         self._received += count
         self.sealed.append(package)
-        self._reset(buffer)
+        buffer.close()
         if buffer.place.uniform:
             # There are as many of these as keys; they are made anew when needed.
             self.buffers.pop(buffer.place.buffer_id, None)
@@ -363,7 +256,7 @@ class Aggregator:
         records = [accepted_again(*fields) for fields in buffer.builder.records()]
         group = Group(buffer.delivery.new_part(range(len(records))), records)
         self._share.release(buffer.reserved)
-        self._reset(buffer)
+        buffer.close()
         return group
 
     def take_received(self) -> int:
@@ -391,9 +284,8 @@ class Aggregator:
         buffer.builder = AggregateBuilder(self.bytes_max, self._count_max)
         if not self._grant(buffer, record):
             return False
-        buffer.append = buffer.builder.try_append
+        buffer.open()
         self._append(buffer, record)
-        buffer.waiting, buffer.datas = buffer.builder.waiting, buffer.builder.datas
         buffer.widen()
         self._opened += 1
         buffer.number = self._opened
@@ -420,16 +312,6 @@ class Aggregator:
                 builder.bound(min(self.bytes_max, size + bytes_max), min(self._count_max, count + more))
                 return True
         return False
-
-    def _reset(self, buffer: Buffer) -> None:
-        buffer.usual = len(buffer) + len(buffer) // 8
-        buffer.builder = _EMPTY
-        buffer.append = _closed
-        buffer.waiting, buffer.datas = _EMPTY.waiting, _EMPTY.datas
-        buffer.room = -1
-        buffer.delivery = None
-        buffer.reserved = 0
-        buffer.number = 0
 
     def _chunks(self, groups: list[Group], count_max: int) -> list[_Chunk]:
         chunks: list[_Chunk] = []

@@ -17,9 +17,9 @@ from shardline.producer.limiter import ShardLimiter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from shardline.producer.aggregator import Place
     from shardline.producer.config import StreamSettings
     from shardline.producer.package import Package
+    from shardline.producer.places import Place
 
 __all__ = ["Batcher", "Lane"]
 
@@ -255,7 +255,12 @@ class Batcher:
 
     def _affordable(self, lane: Lane, now: float) -> list[Package]:
         """Return the heads that have tokens; note until when the lane is blocked if none has."""
-        waits = [(lane.limiter.wait_s(now, package.size), package) for package in lane.heads()]
+        heads = lane.heads()
+        if len(heads) == 1:  # Almost always.
+            wait_s = lane.limiter.wait_s(now, heads[0].size)
+            lane.blocked_until = 0.0 if wait_s <= 0 else now + wait_s
+            return heads if wait_s <= 0 else []
+        waits = [(lane.limiter.wait_s(now, package.size), package) for package in heads]
         ready = [package for wait, package in waits if wait <= 0]
         lane.blocked_until = 0.0 if ready or not waits else now + min(wait for wait, _ in waits)
         return ready

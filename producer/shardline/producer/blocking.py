@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from shardline.common.errors import BufferFull, Closed
 from shardline.common.loop_thread import LoopThread
 from shardline.producer import producer as asynchronous
-from shardline.producer.delivery import Delivery
+from shardline.producer.waitable import BlockingDelivery, BlockingRecordDelivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,70 +26,15 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.producer.config import ProducerSettings, StreamSettings
-    from shardline.producer.driver import Engine, Lane
+    from shardline.producer.driver import Engine
+    from shardline.producer.lane import Lane
     from shardline.producer.outcome import Delivered, Outcome
     from shardline.producer.report import FlushReport
-    from shardline.producer.settling import Stats
+    from shardline.producer.stats import Stats
 
 __all__ = ["BlockingDelivery", "BlockingRecordDelivery", "Producer", "StreamProducer"]
 
 T = TypeVar("T")
-
-
-class BlockingDelivery(Delivery):
-    """A shared delivery to wait for."""
-
-    __slots__ = ("_event",)
-
-    def __init__(self, number: int, opened_at: float) -> None:
-        super().__init__(number, opened_at)
-        self._event: threading.Event | None = None
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until every record's fate is known, at most `timeout_s` seconds; say whether it is."""
-        self.observed = True
-        event = self._event
-        if event is None:
-            event = self._event = threading.Event()
-        # Looked at after the event is in place: `wake` comes after `done`.
-        return self.done or event.wait(timeout_s) or self.done
-
-    def result(self, timeout_s: float | None = None) -> Delivered:
-        """Return the first record's place; raise `DeliveryError` unless all were delivered, `TimeoutError` in time."""
-        if not self.wait(timeout_s):
-            raise TimeoutError("the delivery is still open")
-        return self.checked()
-
-    def wake(self) -> int:
-        """Wake everybody who waits; return how many callbacks raised."""
-        if self._event is not None:
-            self._event.set()
-        return super().wake()
-
-
-class BlockingRecordDelivery:
-    """One record's own delivery."""
-
-    __slots__ = ("delivery", "index")
-
-    def __init__(self, delivery: BlockingDelivery, index: int) -> None:
-        self.delivery = delivery
-        self.index = index
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """The record's outcome, None while it is open."""
-        self.delivery.observed = True
-        return self.delivery.result_at(self.index)
-
-    def result(self, timeout_s: float | None = None) -> Delivered:
-        """Return the record's place; raise `DeliveryError` unless it was delivered, `TimeoutError` in time."""
-        if not self.delivery.wait(timeout_s):
-            raise TimeoutError("the delivery is still open")
-        return self.delivery.checked_at(self.index)
-
-    def __repr__(self) -> str:
-        return f"BlockingRecordDelivery({self.outcome!r})"
 
 
 class StreamProducer:

@@ -13,25 +13,24 @@ import atexit
 import os
 import warnings
 import weakref
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.codec import JsonCodec
-from shardline.common.errors import Ambiguous, InvalidInput, NotFound, ProtocolViolation
+from shardline.common.errors import Ambiguous, InvalidInput, ProtocolViolation
 from shardline.common.events import Events
 from shardline.common.ports.kinesis import ShardFilter, ShardFilterKind, Stream
-from shardline.producer.accept import encoded
-from shardline.producer.budget import Budget, Share
+from shardline.producer.awaitable import AwaitableDelivery
+from shardline.producer.budget import Budget
 from shardline.producer.concurrency import Slots
-from shardline.producer.delivery import Delivery
+from shardline.producer.effects import AskMap, SendRequest
 from shardline.producer.events import Undelivered
-from shardline.producer.pipeline import AskMap, Pipeline, SendRequest
+from shardline.producer.lane import Lane
 from shardline.producer.pulse import Pulses
-from shardline.producer.report import FlushReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractContextManager
 
     from shardline.common.codec import Codec
@@ -40,89 +39,17 @@ if TYPE_CHECKING:
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.producer.config import ProducerSettings, StreamSettings
-    from shardline.producer.outcome import Delivered, Outcome
-    from shardline.producer.pipeline import Effect
+    from shardline.producer.delivery import Delivery
+    from shardline.producer.effects import Effect
+    from shardline.producer.pipeline import Pipeline
 
-__all__ = ["AwaitableDelivery", "Engine", "Lane", "RecordDelivery"]
+__all__ = ["Engine"]
 
 _CONTROL_TIMEOUT_S: Final = 10.0
 _GRACE_S: Final = 2.0
 """An adapter gets this long beyond a request's time-out before the driver calls the outcome ambiguous itself."""
-_QUESTIONS: Final = ("map", "summary")
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-class AwaitableDelivery(Delivery):
-    """A shared delivery to await: gives `Delivered` of its first record, or raises `DeliveryError`.
-
-    Cancelling the wait changes nothing about the records.
-    """
-
-    __slots__ = ("_futures",)
-
-    def __init__(self, number: int, opened_at: float) -> None:
-        super().__init__(number, opened_at)
-        self._futures: list[asyncio.Future[None]] | None = None
-
-    async def wait(self) -> None:
-        """Wait until every record's fate is known."""
-        self.observed = True
-        if self.done:
-            return
-        if self._futures is None:
-            self._futures = []
-        future = asyncio.get_running_loop().create_future()
-        self._futures.append(future)
-        await future
-
-    def __await__(self) -> Generator[Any, None, Delivered]:
-        return self._result().__await__()
-
-    async def _result(self) -> Delivered:
-        await self.wait()
-        return self.checked()
-
-    def wake(self) -> int:
-        """Wake everybody who waits; return how many callbacks raised."""
-        futures, self._futures = self._futures, None
-        for future in futures or ():
-            loop = future.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_settle, future)
-        return super().wake()
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-class RecordDelivery:
-    """One record's own delivery: awaiting gives its `Delivered`, with its sub-sequence number, or raises its error."""
-
-    __slots__ = ("delivery", "index")
-
-    def __init__(self, delivery: AwaitableDelivery, index: int) -> None:
-        self.delivery = delivery
-        self.index = index
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """The record's outcome, None while it is open."""
-        self.delivery.observed = True
-        return self.delivery.result_at(self.index)
-
-    def __await__(self) -> Generator[Any, None, Delivered]:
-        delivery = self.delivery
-        if delivery.done:
-            delivery.observed = True
-        else:
-            yield from delivery.wait().__await__()
-        return delivery.checked_at(self.index)
-
-    def __repr__(self) -> str:
-        return f"RecordDelivery({self.outcome!r})"
 
 
 class Engine:
@@ -353,115 +280,6 @@ class Engine:
                 lane.core.on_summary_failure(error, self.runtime.monotonic())
             lane.told("summary", error)
         self.pump()
-
-
-class Lane:
-    """One stream's core with everything that waits for it: barriers, the first map, callers for room."""
-
-    def __init__(self, engine: Engine, stream: Stream, settings: StreamSettings) -> None:
-        self.engine = engine
-        self.stream = stream
-        self.share = Share(engine.budget, None, settings.buffer_records_max)
-        self.core = Pipeline(
-            stream.name,
-            settings,
-            self.share,
-            engine.slots,
-            engine.runtime.random,
-            engine.runtime.monotonic(),
-            engine.new_delivery,
-        )
-        self._codec = settings.codec if settings.codec is not None else engine.codec
-        self.core.settler.kept_max = engine.settings.fail_kept_max
-        self.on_room: Callable[[], None] = _nothing
-        """Called on the loop's thread when there may be room again."""
-        self._known: dict[str, BaseException | None] = {}
-        self._ready: list[asyncio.Future[None]] = []
-        self._barriers: list[tuple[int, asyncio.Future[None]]] = []
-
-    def encoded(self, data: object, headers: Mapping[str, str] | None) -> tuple[object, Mapping[str, str] | None]:
-        """Return an object as bytes and headers, by the stream's codec, else the producer's; bytes and text as given.
-
-        Raises `EncodeFailure` where the codec cannot; headers of the caller's own win over the codec's.
-        """
-        return encoded(data, headers, self._codec)
-
-    def tell(self) -> None:
-        """Hand out what the core has decided: events, finished deliveries, passed barriers, room."""
-        core, engine = self.core, self.engine
-        if core.events:
-            with engine.lock:
-                events, core.events = core.events, []
-            for event in events:
-                engine.events.emit(event)
-        if core.done:
-            with engine.lock:
-                done, core.done = core.done, []
-            for delivery in done:
-                engine.callback_failures += delivery.wake()
-        if self._barriers:
-            with engine.lock:
-                passed = [future for number, future in self._barriers if core.passed(number)]
-            self._barriers = [one for one in self._barriers if one[1] not in passed]
-            for future in passed:
-                _settle(future)
-
-    def told(self, question: str, error: BaseException | None) -> None:
-        """Note that a question about the stream was answered, or failed."""
-        self._known[question] = error
-        if len(self._known) == len(_QUESTIONS):
-            ready, self._ready = self._ready, []
-            for future in ready:
-                _settle(future)
-
-    async def ready(self) -> None:
-        """Wait until the stream was asked about; raise `NotFound` without one, `InvalidInput` for misfit settings.
-
-        A stream whose shards we may not list is ready all the same.
-        """
-        if len(self._known) < len(_QUESTIONS):
-            future = asyncio.get_running_loop().create_future()
-            self._ready.append(future)
-            await future
-        for error in self._known.values():
-            if isinstance(error, NotFound):
-                raise error
-        if self.core.refusal is not None:
-            raise self.core.refusal
-
-    async def flush(self, timeout_s: float | None, *, closing: bool = False) -> FlushReport:
-        """Send everything accepted so far, wait for it, and report."""
-        engine = self.engine
-        with engine.lock:
-            now = engine.runtime.monotonic()
-            number = self.core.close(now) if closing else self.core.flush(now)
-            passed = self.core.passed(number)
-        if not passed:
-            future = asyncio.get_running_loop().create_future()
-            self._barriers.append((number, future))
-            engine.pump()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await future
-            self._barriers = [one for one in self._barriers if one[1] is not future]
-        return self.report(number)
-
-    def report(self, number: int) -> FlushReport:
-        """Return what was not delivered since the last report, and what is still open before a barrier."""
-        with self.engine.lock:
-            undelivered = self.core.settler.take_failures()
-            pending = sum(1 for one in self.core.deliveries if one <= number)
-        return FlushReport(undelivered, pending)
-
-    def abort(self) -> None:
-        """Give up everything unresolved."""
-        with self.engine.lock:
-            self.core.abort(self.engine.runtime.monotonic())
-        self.tell()
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def _on_fork() -> None:

@@ -17,9 +17,9 @@ from shardline.producer.outcome import Attempt, Delivered, NotWritten, Unknown
 if TYPE_CHECKING:
     from shardline.common.aggregation import Sealed
     from shardline.common.deaggregation import UserRecord
-    from shardline.producer.aggregator import Place
     from shardline.producer.delivery import Part
     from shardline.producer.outcome import Reason
+    from shardline.producer.places import Place
 
 __all__ = ["Package", "Records", "Stage"]
 

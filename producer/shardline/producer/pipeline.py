@@ -10,15 +10,12 @@ answer judged -> delivery resolved; or back to its lane, cut anew if the shard m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final
 
-from shardline.common.errors import Closed, InvalidInput
 from shardline.common.limits import RECORD_BYTES_MAX_DEFAULT
 from shardline.common.ports.kinesis import PutEntry
-from shardline.producer.accept import Accepted, accept
-from shardline.producer.aggregator import Aggregator, Group, record_cost
+from shardline.producer.aggregator import Aggregator, Group
 from shardline.producer.batcher import Batcher
-from shardline.producer.budget import PACKAGE_OVERHEAD_BYTES
 from shardline.producer.concurrency import Gate
 from shardline.producer.config import (
     BODY_FACTOR,
@@ -26,13 +23,13 @@ from shardline.producer.config import (
     OnGap,
     Ordering,
     StreamSettings,
-    cannot_drain,
-    drained_bytes,
 )
 from shardline.producer.delivery import Delivery
-from shardline.producer.events import AutoPlacement, BufferTooLarge, InquiryFailed, MapChanged, StreamClosed
+from shardline.producer.effects import AskMap, AskSummary, SendRequest
+from shardline.producer.events import StreamClosed
+from shardline.producer.inquiries import Inquiries
+from shardline.producer.intake import Intake
 from shardline.producer.ordering import KeyGate, ShardStops
-from shardline.producer.outcome import Reason
 from shardline.producer.router import Router
 from shardline.producer.settling import Settler
 
@@ -40,40 +37,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from random import Random
 
+    from shardline.common.errors import InvalidInput
     from shardline.common.events import Event
     from shardline.common.hashing import Shard
     from shardline.common.ports.kinesis import PutOutcome, StreamSummary
     from shardline.producer.budget import Share
     from shardline.producer.concurrency import Slots
+    from shardline.producer.effects import Effect
     from shardline.producer.package import Package
-    from shardline.producer.settling import Stats
+    from shardline.producer.stats import Stats
 
-__all__ = ["AskMap", "AskSummary", "Effect", "Pipeline", "SendRequest"]
+__all__ = ["Pipeline"]
 
 _HOLD_S: Final = 1.0
 """How long the first records wait for the first shard map."""
 _ATTEMPT_S_MIN: Final = 1.0
 """An attempt gets this long even if its records expire sooner: a time-out of milliseconds would only make doubt."""
 _CUTS_PER_PUMP: Final = 64
-
-
-class SendRequest(NamedTuple):
-    """Send PutRecords and report `on_answer` or `on_failure` with the same id."""
-
-    request_id: int
-    entries: tuple[PutEntry, ...]
-    timeout_s: float
-
-
-class AskMap(NamedTuple):
-    """List the open shards (all pages) and report `on_map` or `on_map_failure`."""
-
-
-class AskSummary(NamedTuple):
-    """Ask for the stream's summary and report `on_summary` or `on_summary_failure`."""
-
-
-Effect: TypeAlias = "SendRequest | AskMap | AskSummary"
 
 
 class Pipeline:
@@ -99,11 +79,11 @@ class Pipeline:
         """Open deliveries, oldest first."""
         ordered = settings.ordering is not Ordering.NONE
         self.router = Router(settings, random, now, split_explicit=not ordered)
-        self.aggregator = Aggregator(settings, share, self._new_delivery)
+        self.aggregator = Aggregator(settings, share, self.new_delivery)
         self.aggregator.keep_keys = settings.ordering is Ordering.BY_KEY
         self.aggregator.hold_until = now + _HOLD_S
         self.batcher = Batcher(settings, strict=settings.ordering is Ordering.BY_SHARD)
-        self.keys = KeyGate(self._new_delivery) if settings.ordering is Ordering.BY_KEY else None
+        self.keys = KeyGate(self.new_delivery) if settings.ordering is Ordering.BY_KEY else None
         self.stops = ShardStops()
         self.gate = Gate(random)
         self.settler = Settler(self, random)
@@ -118,10 +98,10 @@ class Pipeline:
         self.closed = False
         self.refusal: InvalidInput | None = None
         """Why nothing may be put: the settings do not fit the stream."""
-        self._warned = False
         self.room = False
         """Whether memory was given back, or bounds have changed, since the driver looked last."""
-        self._need_body()
+        self._intake = Intake(self)
+        self._inquiries = Inquiries(self)
 
     # ---- putting ----------------------------------------------------------------------------------------------------
 
@@ -133,28 +113,12 @@ class Pipeline:
         headers: Mapping[str, str] | None,
         now: float,
     ) -> tuple[Delivery, int] | None:
-        """Accept a record; return its delivery and its index there, or None where there is no room now.
+        """See `Intake.put`."""
+        return self._intake.put(data, partition_key, explicit_hash_key, headers, now)
 
-        Raises `InvalidInput` for what cannot be put, `Closed` after `close`; nothing has changed then.
-        """
-        if self.closed:
-            raise Closed("the producer is closed")
-        if self.refusal is not None:
-            raise self.refusal
-        self._check_order()
-        record = accept(
-            data,
-            partition_key,
-            explicit_hash_key,
-            headers,
-            record_bytes_max=self.record_bytes_max,
-            keyless=self.router.summary.auto,
-        )
-        if record.hash_bytes is not None and self._stopped(record.hash_bytes):
-            return self._fail_at_once(record, now)
-        if self.keys is not None and record.hash_bytes is not None and self.keys.busy(record.hash_bytes):
-            return self._wait(self.keys, record, now)
-        return self._place(record, now)
+    def release(self, partition_key: str | None = None, explicit_hash_key: int | str | None = None) -> None:
+        """See `Intake.release`."""
+        self._intake.release(partition_key, explicit_hash_key)
 
     @property
     def record_bytes_max(self) -> int:
@@ -167,58 +131,6 @@ class Pipeline:
         safe = not self.router.summary.auto or self.settings.consumers is Consumers.ANY
         return self.settings.aggregation and safe
 
-    def _place(self, record: Accepted, now: float) -> tuple[Delivery, int] | None:
-        place = self.router.place(record)
-        records_max = self.settings.buffer_records_max
-        if records_max is not None and self.pending_records >= records_max:
-            return None
-        single = not self.aggregating or not self.aggregator.fits_aggregate(record)
-        if (single or self.keys is not None) and self.aggregator.seal_before(record, place, now, single=single):
-            # By key, the record must not overtake what it would have shared an aggregate with.
-            self.queue_sealed(now)
-            if self.keys is not None and record.hash_bytes is not None and self.keys.busy(record.hash_bytes):
-                return self._wait(self.keys, record, now)
-        if single:
-            alone = self.aggregator.alone(record, place, now)
-            if alone is None:
-                return None
-            self._enqueue(alone[1], now)
-            return alone[0], 0
-        added = self.aggregator.add(record, place, now)
-        if added is None:
-            return None
-        buffer, index = added
-        simple = record.explicit_hash_key is None and record.headers is None and place.shard_id is not None
-        if simple and self.settings.ordering is Ordering.NONE and records_max is None:
-            assert record.partition_key is not None
-            self.aggregator.remember_route(record.partition_key, buffer)
-        assert buffer.delivery is not None
-        return buffer.delivery, index
-
-    def _wait(self, keys: KeyGate, record: Accepted, now: float) -> tuple[Delivery, int] | None:
-        assert record.hash_bytes is not None
-        cost = record_cost(record) + (PACKAGE_OVERHEAD_BYTES if keys.opens_line(record.hash_bytes) else 0)
-        return keys.wait(record.hash_bytes, record, now) if self.share.try_take(cost, 1) else None
-
-    def _stopped(self, hash_bytes: bytes) -> bool:
-        if self.settings.ordering is Ordering.BY_SHARD:
-            return self.stops.holds(int.from_bytes(hash_bytes, "big"))
-        return self.keys is not None and hash_bytes in self.keys.stopped
-
-    def _fail_at_once(self, record: Accepted, now: float) -> tuple[Delivery, int]:
-        delivery = self._new_delivery(now)
-        part = delivery.new_part(range(1))
-        self.settler.fail_group(Group(part, [record]), Reason.PREDECESSOR, "Stopped")
-        return delivery, 0
-
-    def release(self, partition_key: str | None = None, explicit_hash_key: int | str | None = None) -> None:
-        """Let records of a stopped key (by shard: of the shard that owns it) be sent again."""
-        record = accept(b"", partition_key, explicit_hash_key, None, record_bytes_max=2**40, keyless=False)
-        assert record.hash_bytes is not None
-        self.stops.release(int.from_bytes(record.hash_bytes, "big"))
-        if self.keys is not None:
-            self.keys.stopped.discard(record.hash_bytes)
-
     # ---- answers ----------------------------------------------------------------------------------------------------
 
     def on_answer(self, request_id: int, outcomes: Sequence[PutOutcome], now: float) -> None:
@@ -230,59 +142,24 @@ class Pipeline:
         self.settler.on_failure(request_id, error, now)
 
     def on_map(self, shards: Iterable[Shard], now: float) -> None:
-        """Take the open shards; what is still open or queued for shards that are gone is cut anew."""
-        first = self.router.keeper.current is None
-        changed = self.router.keeper.on_map(shards, now)
-        if first:
-            self.aggregator.hold_until = float("-inf")
-        if changed:
-            self._on_new_places(now)
-            current = self.router.keeper.current
-            assert current is not None
-            self.events.append(
-                MapChanged(stream=self.stream, open_shards=len(current), version=self.router.keeper.version)
-            )
-        self._check_drain()
-        self.settler.judge_again(now)
+        """See `Inquiries.on_map`."""
+        self._inquiries.on_map(shards, now)
 
     def on_map_failure(self, error: BaseException, now: float) -> None:
-        """Note that the shards could not be listed: the old map stays; without one, records of one key go together."""
-        inquiry = self.router.keeper.inquiry
-        inquiry.on_failure(now, error)
-        self.aggregator.hold_until = float("-inf")
-        self._inquiry_failed("ListShards", error, inquiry.failures, "aggregates hold one key only until a map is known")
+        """See `Inquiries.on_map_failure`."""
+        self._inquiries.on_map_failure(error, now)
 
     def on_summary(self, summary: StreamSummary, now: float) -> None:
-        """Take the stream's summary: AUTO placement, record limit, whether it is another stream of that name."""
-        changed, anew = self.router.summary.on_summary(summary, now)
-        if anew:
-            self.router.keeper.inquiry.want(now)
-        if summary.status == "DELETING":
-            self.settler.fail_queued(Reason.STREAM_MISSING, "StreamDeleting", now)
-        if changed:
-            self.on_auto(now)
-        self._check_drain()
-        self.aggregator.bytes_max = min(self.settings.aggregate_bytes_max, self.record_bytes_max - 1)
-        self._need_body()
+        """See `Inquiries.on_summary`."""
+        self._inquiries.on_summary(summary, now)
 
     def on_summary_failure(self, error: BaseException, now: float) -> None:
-        """Note that the summary could not be had; where we may not ask, answers tell about AUTO placement."""
-        self.router.summary.on_failure(error, now)
-        failures = self.router.summary.inquiry.failures
-        self._inquiry_failed("DescribeStreamSummary", error, failures, "AUTO placement is judged by answers")
+        """See `Inquiries.on_summary_failure`."""
+        self._inquiries.on_summary_failure(error, now)
 
     def on_auto(self, now: float) -> None:
-        """Act on a change of AUTO placement."""
-        auto = self.router.summary.auto
-        self.events.append(AutoPlacement(stream=self.stream, auto=auto, aggregating=self.aggregating))
-        self._on_new_places(now)
-        if auto:
-            self.settler.judge_again(now)
-
-    def _inquiry_failed(self, call: str, error: BaseException, failures: int, consequence: str) -> None:
-        if failures == 1:
-            code = getattr(error, "code", "") or type(error).__name__
-            self.events.append(InquiryFailed(stream=self.stream, call=call, code=code, consequence=consequence))
+        """See `Inquiries.on_auto`."""
+        self._inquiries.on_auto(now)
 
     # ---- time -------------------------------------------------------------------------------------------------------
 
@@ -384,7 +261,8 @@ class Pipeline:
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
-    def _new_delivery(self, now: float) -> Delivery:
+    def new_delivery(self, now: float) -> Delivery:
+        """Make an open delivery."""
         self._number += 1
         delivery = self._make_delivery(self._number, now)
         self.deliveries[self._number] = delivery
@@ -396,9 +274,10 @@ class Pipeline:
         if sealed:
             self.aggregator.sealed = []
             for package in sealed:
-                self._enqueue(package, now)
+                self.enqueue(package, now)
 
-    def _enqueue(self, package: Package, now: float) -> None:
+    def enqueue(self, package: Package, now: float) -> None:
+        """Move a sealed package to its lane."""
         if self.keys is not None:
             self.keys.on_sealed(package)
         self.batcher.add(package, now)
@@ -423,7 +302,7 @@ class Pipeline:
         self.share.release(package.cost, package.count)
         self.enqueue_groups(groups, now, like=package)
 
-    def _on_new_places(self, now: float) -> None:
+    def on_new_places(self, now: float) -> None:
         """Take the records of open aggregates that a new map would cut, and pack them by it."""
         self.aggregator.forget_routes()
         self.router.on_new_map()
@@ -491,39 +370,10 @@ class Pipeline:
                 package, self.aggregator.bytes_max if self.aggregating else 0, good=good
             )
             for group in failing:
-                self.settler.fail_line(group, now)
+                self.settler.fail_line(group)
             if going:
                 self.settler.release_line(going)
                 self.enqueue_groups(going, now)
         elif self.settings.ordering is Ordering.BY_SHARD and not good and package.hash_range is not None:
             self.stops.stop(package.hash_range)
             self.settler.fail_successors(package.hash_range, now)
-
-    def _check_order(self) -> None:
-        if self.router.summary.auto and self.settings.ordering is not Ordering.NONE:
-            raise InvalidInput("ordering", "none on a stream that places records itself (AUTO)", self.settings.ordering)
-
-    def _check_drain(self) -> None:
-        """Bound the buffer by what the stream takes within the TTL.
-
-        A setting that cannot drain is refused: here where a provisioned stream's shards are known, by an event where
-        the stream may grow or we may not ask.
-        """
-        shards = self.router.keeper.current
-        if shards is None or not shards.complete:
-            return
-        drained = drained_bytes(self.settings, len(shards))
-        wanted = self.settings.buffer_bytes_max
-        self.room = True
-        self.share.bytes_max = drained if wanted is None else wanted
-        if wanted is None or wanted <= drained or self.refusal is not None:
-            return
-        if self.router.summary.on_demand is False and self.router.keeper.version == 1:
-            self.refusal = cannot_drain(self.settings, len(shards))
-        elif not self._warned:
-            self._warned = True
-            self.events.append(BufferTooLarge(stream=self.stream, buffer_bytes_max=wanted, drained_bytes=drained))
-
-    def _need_body(self) -> None:
-        largest = max(self.settings.request_bytes_max, self.record_bytes_max)
-        self.share.budget.need_body(int(largest * BODY_FACTOR))

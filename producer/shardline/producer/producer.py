@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from shardline.common.events import Events
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
+    from shardline.producer.awaitable import AwaitableDelivery, RecordDelivery
     from shardline.producer.delivery import Delivery
-    from shardline.producer.driver import AwaitableDelivery, Lane, RecordDelivery
+    from shardline.producer.lane import Lane
     from shardline.producer.outcome import Delivered, Outcome
-    from shardline.producer.settling import Stats
+    from shardline.producer.stats import Stats
 
 __all__ = ["Producer"]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from shardline.common.hashing import FULL_RANGE
 from shardline.producer.accept import accepted_again
-from shardline.producer.aggregator import Group, Place
+from shardline.producer.aggregator import Group
+from shardline.producer.places import Place
 from shardline.producer.shard_map import MapKeeper, SummaryKeeper
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ attempt is in doubt (`Package.doubt`) giving up means *unknown*.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +26,7 @@ from shardline.producer.outcome import (
     judge_error,
 )
 from shardline.producer.package import Records, Stage
+from shardline.producer.stats import Failures, Stats
 from shardline.producer.tally import Finishes, Tallies
 
 if TYPE_CHECKING:
@@ -36,32 +36,14 @@ if TYPE_CHECKING:
     from shardline.common.hashing import HashRange
     from shardline.common.ports.kinesis import PutOutcome
     from shardline.producer.aggregator import Group
-    from shardline.producer.delivery import Delivery, Part
+    from shardline.producer.delivery import Part
     from shardline.producer.outcome import Fault
     from shardline.producer.package import Package
     from shardline.producer.pipeline import Pipeline
 
-__all__ = ["Settler", "Stats"]
+__all__ = ["Settler"]
 
 _NO_SEQUENCE = "NoSequenceNumber"
-
-
-@dataclass(slots=True)
-class Stats:
-    """Counters of one stream since its start; records are user records unless the name says otherwise."""
-
-    delivered: int = 0
-    delivered_bytes: int = 0
-    not_written: int = 0
-    unknown: int = 0
-    reasons: dict[str, int] = field(default_factory=dict[str, int])
-    requests: int = 0
-    requests_failed: int = 0
-    kinesis_records: int = 0
-    kinesis_retries: int = 0
-    throttled: int = 0
-    misplaced: int = 0
-    resent: int = 0
 
 
 class _Request(NamedTuple):
@@ -82,12 +64,7 @@ class Settler:
         self._expiries: list[tuple[float, int, Package]] = []
         self.stats = Stats()
         self.finished = Finishes()
-        self.failures: list[Delivery] = []
-        """Deliveries with failed records since `take_failures`, up to `kept_max` records."""
-        self.kept_max = 1000
-        self._kept = 0
-
-    # ---- requests ---------------------------------------------------------------------------------------------------
+        self.failures = Failures()
 
     def on_sent(self, request_id: int, packages: list[Package], body: int, now: float) -> None:
         """Note a request that is being sent."""
@@ -335,7 +312,7 @@ class Settler:
     def _resolve(self, part: Part, outcome: Outcome, first: int, failed: Sequence[UserRecord]) -> None:
         delivery = part.delivery
         if not isinstance(outcome, Delivered):
-            self._keep(delivery, len(part.indexes))
+            self.failures.keep(delivery, len(part.indexes))
         if delivery.resolve(part, outcome, first, failed):
             self._pipeline.finish(delivery)
 
@@ -345,17 +322,6 @@ class Settler:
         else:
             self.stats.not_written += count
         self.stats.reasons[outcome.reason] = self.stats.reasons.get(outcome.reason, 0) + count
-
-    def _keep(self, delivery: Delivery, count: int) -> None:
-        """Remember what failed for the next barrier's report, up to a number of records."""
-        if self._kept + count <= self.kept_max and delivery not in self.failures[-1:]:
-            self._kept += count
-            self.failures.append(delivery)
-
-    def take_failures(self) -> list[tuple[UserRecord, Outcome]]:
-        """Return, with their outcomes, the records that failed since the last call and that nobody asked about."""
-        failures, self.failures, self._kept = self.failures, [], 0
-        return [pair for delivery in failures if not delivery.observed for pair in delivery.undelivered()]
 
     # ---- expiry and giving up ---------------------------------------------------------------------------------------
 
@@ -396,9 +362,8 @@ class Settler:
         for package in pipeline.batcher.drain(lanes):
             self._give_up(package, Reason.PREDECESSOR, "PredecessorFailed", now)
 
-    def fail_line(self, group: Group, now: float) -> None:
+    def fail_line(self, group: Group) -> None:
         """Fail records that waited in line behind a key's failed record."""
-        del now
         self.release_line([group])
         self.fail_group(group, Reason.PREDECESSOR, "PredecessorFailed")
 

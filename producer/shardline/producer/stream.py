@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from shardline.common._encoding import SIZES_WIDE
 from shardline.common.errors import BufferFull, Closed
-from shardline.producer.driver import AwaitableDelivery, RecordDelivery
+from shardline.producer.awaitable import AwaitableDelivery, RecordDelivery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-    from shardline.producer.driver import Lane
+    from shardline.producer.lane import Lane
     from shardline.producer.outcome import Delivered, Outcome
     from shardline.producer.report import FlushReport
-    from shardline.producer.settling import Stats
+    from shardline.producer.stats import Stats
 
 __all__ = ["StreamProducer"]
 
