@@ -65,6 +65,8 @@ DIGEST_BYTES_PER_STEP = 512 * 1024
 TEXT_BYTES_PER_FIELD = 256
 """So many bytes of text weigh as much as one more field."""
 _ONE_BYTE = 127  # The most that a varint of one byte holds.
+_SECOND_BYTE = [(high << 7) - 128 for high in range(128)]
+"""What the second and last byte of a varint adds to the first, whose highest bit was set."""
 _DIGITS = frozenset(b"0123456789")
 
 
@@ -216,11 +218,12 @@ class Validation:
         self.columns.keys.add_run(first, texts)
         return at
 
-    def _usual_records(self, first: int, end: int) -> int:  # noqa: C901, PLR0912, PLR0915 - the hot loop: no calls.
+    def _usual_records(self, first: int, end: int) -> int:  # noqa: C901 - the hot loop: no calls.
         """Read records as encoders write them (index, hash index or none, data) while they follow each other.
 
         Returns where they end. This loop is what decoding costs: everything in it is spelled out on purpose. It looks
         at `end` only when it is through: one that goes beyond is taken back, and read where nothing is left to chance.
+        So is one with a number of three bytes or more, for which `_SECOND_BYTE` has no entry.
         """
         blob = self.data
         keys: list[int] = []
@@ -234,10 +237,7 @@ class Validation:
                     break
                 size, body = blob[at + 1], at + 2
                 if size > _ONE_BYTE:
-                    high = blob[body]
-                    if high > _ONE_BYTE:
-                        break
-                    size += (high << 7) - 128
+                    size += _SECOND_BYTE[blob[body]]
                     body += 1
                 stop = body + size
                 if blob[body] != RECORD_KEY_INDEX:
@@ -245,10 +245,7 @@ class Validation:
                 key = blob[body + 1]
                 body += 2
                 if key > _ONE_BYTE:
-                    high = blob[body]
-                    if high > _ONE_BYTE:
-                        break
-                    key += (high << 7) - 128
+                    key += _SECOND_BYTE[blob[body]]
                     body += 1
                 if blob[body] != RECORD_DATA:
                     if blob[body] != RECORD_HASH_INDEX or blob[body + 2] != RECORD_DATA or blob[body + 1] > _ONE_BYTE:
@@ -257,10 +254,7 @@ class Validation:
                     body += 2
                 size, body = blob[body + 1], body + 2
                 if size > _ONE_BYTE:
-                    high = blob[body]
-                    if high > _ONE_BYTE:
-                        break
-                    size += (high << 7) - 128
+                    size += _SECOND_BYTE[blob[body]]
                     body += 1
                 if body + size != stop:
                     break
@@ -269,7 +263,7 @@ class Validation:
                 stops.append(stop)
                 at = stop
         except IndexError:
-            pass  # Beyond the digest: the last record's size was a lie.
+            pass  # A long number; or beyond the digest: the last record's size was a lie.
         while stops and stops[-1] > end:
             del keys[-1], starts[-1], stops[-1]
         while hashed and hashed[-1][0] >= len(keys):

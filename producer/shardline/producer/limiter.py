@@ -43,6 +43,7 @@ class ShardLimiter:
         "_records",
         "_share",
         "failures",
+        "large_bytes",
         "paused_until",
     )
 
@@ -57,14 +58,11 @@ class ShardLimiter:
             SHARD_WRITE_RECORDS_PER_S * share, max(SHARD_WRITE_RECORDS_PER_S * share * _BURST_S, 1.0), now
         )
         self._large = TokenBucket(rate, float(RECORD_BYTES_MAX_DEFAULT), now)
+        self.large_bytes = max(self._bytes.capacity, RECORD_BYTES_MAX_DEFAULT)
+        """Packages above this size use the bucket for large ones."""
         self._backoff = Backoff(first_s=0.1, max_s=2.0, floor=0.5)
         self.failures = 0
         self.paused_until = now
-
-    @property
-    def large_bytes(self) -> float:
-        """Packages above this size use the bucket for large ones."""
-        return max(self._bytes.capacity, RECORD_BYTES_MAX_DEFAULT)
 
     @property
     def factor(self) -> float:
