@@ -19,7 +19,7 @@ import subprocess
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from bench.harness import Case, Figure, Goal
@@ -96,9 +96,7 @@ def show(rows: list[dict[str, object]]) -> None:
 
 def goals_of(row: dict[str, object]) -> list[dict[str, object]]:
     """Return a row's goals, each with what was reached."""
-    found = row["goals"]
-    assert isinstance(found, list)
-    return found
+    return cast("list[dict[str, object]]", row["goals"])
 
 
 def measured_figures(chosen: list[Figure]) -> list[dict[str, object]]:

@@ -231,7 +231,8 @@ def boto3_loop(data_bytes: int) -> float:
         while not meter.mark(seen):
             answer = client.get_records(ShardIterator=ahead.pop(0), Limit=10_000)
             ahead.append(answer["NextShardIterator"])
-            for record in iter_deaggregate_records(answer["Records"], "Boto3"):
+            records: Any = iter_deaggregate_records(answer["Records"], "Boto3")
+            for record in records:
                 seen += 1
                 size += len(record["kinesis"]["data"]) + len(record["kinesis"]["partitionKey"])
         assert size > 0
@@ -262,14 +263,15 @@ async def _consume_async_kinesis(url: str, meter: Meter) -> float:
     session.set_credentials("a", "b")
     logging.getLogger("kinesis").setLevel(logging.ERROR)  # It warns of the call that leaving it cuts off.
     seen = size = 0
-    async with Consumer(
+    opened: Any = Consumer(
         STREAM,
         session=session,
         endpoint_url=url,
         region_name="us-east-1",
         processor=RawProcessor(),
         use_list_shards=True,
-    ) as consumer:
+    )
+    async with opened as consumer:
         async for data in consumer:
             seen += 1
             size += len(data)

@@ -66,7 +66,9 @@ class Budget:
         assert self.bodies >= 0, "a body was given back twice"
 
     def _note(self) -> None:
-        self.peak = max(self.peak, self.buffered + self.bodies)
+        used = self.buffered + self.bodies
+        if used > self.peak:  # noqa: PLR1730 - a call of max costs as much as all the rest.
+            self.peak = used
 
     def __repr__(self) -> str:
         return f"Budget(buffered={self.buffered}, bodies={self.bodies}, bytes_max={self.bytes_max})"
@@ -95,9 +97,10 @@ class Share:
     def try_take(self, size: int, records: int = 0) -> bool:
         """Take bytes and places for records if there is room for both, and say so."""
         budget = self.budget
-        if budget.buffered + size > budget.bytes_max - budget.reserve or self.used + size > self.limit:
+        buffered = budget.buffered + size
+        if buffered > budget.bytes_max - budget.reserve or buffered + budget.bodies > budget.bytes_max:
             return False
-        if budget.buffered + budget.bodies + size > budget.bytes_max:
+        if self.used + size > self.limit:
             return False
         if self.records_max is not None and self.records + records > self.records_max:
             return False

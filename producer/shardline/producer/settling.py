@@ -167,8 +167,6 @@ class Settler:
     def _refusal(package: Package) -> Reason:
         return Reason.TOO_LARGE if package.size > RECORD_BYTES_MAX_DEFAULT else Reason.REJECTED
 
-    # ---- entries ----------------------------------------------------------------------------------------------------
-
     def _settle_entry(self, package: Package, outcome: PutOutcome, now: float) -> None:
         pipeline = self._pipeline
         pipeline.batcher.settled(package)

@@ -31,8 +31,10 @@ class _Spread:
 
     def add(self, value: float, count: int = 1) -> None:
         self.sum += value * count
-        self.least = min(self.least, value)
-        self.most = max(self.most, value)
+        if value < self.least:  # noqa: PLR1730 - a call of min or max costs as much as all the rest.
+            self.least = value
+        if value > self.most:  # noqa: PLR1730 - as above.
+            self.most = value
 
 
 class _Tally:
