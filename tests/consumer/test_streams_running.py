@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from shardline.local.sim.simulation import Simulation
 
 SEVERAL = ("orders", "refunds")
+SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 
 
 def streams_of(world: World) -> set[str]:
@@ -53,7 +54,7 @@ async def load(world: World, seconds: int, *streams: str) -> None:
         await asyncio.sleep(1)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_stream_is_added_under_load(seed: int) -> None:
     """Two workers are told of a third stream: one set of leases, both read, nothing lost or delivered twice."""
 
@@ -79,7 +80,7 @@ def test_a_stream_is_added_under_load(seed: int) -> None:
     run(main, seed=seed, until=900)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_stream_is_removed_under_load(seed: int) -> None:
     """Its leases are given back, checkpointed, and kept; its records are read on by whoever reads it; others go on."""
 
@@ -185,7 +186,7 @@ def test_changes_need_the_right_worker() -> None:
     run(main, until=600)
 
 
-@pytest.mark.parametrize("mode", [Fleet.AUTO, Fleet.KCL2])
+@pytest.mark.parametrize("mode", [Fleet.AUTO, pytest.param(Fleet.KCL2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("strategy", "provided", "deleted"),
     [
@@ -248,7 +249,7 @@ def test_a_stream_that_comes_back_keeps_its_leases() -> None:
     run(main, until=900)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_deleted_stream_does_not_harm_the_others(seed: int) -> None:
     """In multi-stream mode: said once per worker, no call after that but the look for it; the others go on."""
 
@@ -278,7 +279,7 @@ def test_a_deleted_stream_does_not_harm_the_others(seed: int) -> None:
     run(main, seed=seed, until=1500)
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("pause_s", [0, 120])
 def test_a_recreated_stream_is_read_whole_in_multi_stream_mode(seed: int, pause_s: int) -> None:
     """Under its new identity, from its beginning although the start is LATEST; the old rows stay as they are."""
@@ -346,8 +347,8 @@ def test_a_stream_that_never_was_stops_the_start() -> None:
     run(main, until=600)
 
 
-@pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("shards", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("pause_s", [0, 120])
 def test_a_recreated_stream_is_read_whole_in_single_stream_mode(seed: int, shards: int, pause_s: int) -> None:
     """The old rows meet the new shards: set back in place, counters going on; superfluous ones go; nothing is lost."""
