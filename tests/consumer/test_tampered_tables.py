@@ -17,6 +17,7 @@ from shardline.consumer.events import CallFailed, LeaseLost, LeasesCreated, RowQ
 from shardline.consumer.stream_events import HashRangesFilled, RowsBegunAgain, RowsDisputed, StreamRecreated
 from shardline.local.doors.kinesis import InProcessKinesis
 from shardline.local.doors.lease_store import MemoryLeaseStore
+from shardline.local.doors.services import LocalServices
 from shardline.local.sim.simulation import run
 
 from tests.consumer.rows import golden_items
@@ -292,6 +293,33 @@ def test_a_java_fleets_table_for_another_stream_is_not_overwritten() -> None:
         assert {key: row.checkpoint for key, row in world.rows().items()} == before
         assert told(world, RowsDisputed, "others") == {("w2",)}
         assert not world.named(RowsBegunAgain)
+
+    run(main, until=900)
+
+
+def test_a_worker_in_the_wrong_region_harms_no_fleet() -> None:
+    """A younger stream of the same name elsewhere: its shards look like a re-creation, but others read on (F17)."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=4)
+        await world.create()
+        for name in ("w0", "w1"):
+            world.start(name)
+        await world.load(20)
+        marks = {row.stream_mark for row in world.rows().values()}
+        elsewhere = World(sim, shards=4)
+        elsewhere.services = LocalServices(tables=world.services.tables, clock=sim.runtime.wall)
+        await elsewhere.create()
+        elsewhere.start("wrong")
+        await world.load(120)
+        await elsewhere.stop()
+        await world.load(10)
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder) == ([], [])
+        assert elsewhere.named(RowsDisputed)
+        assert not elsewhere.named(RowsBegunAgain)
+        assert {row.stream_mark for row in world.rows().values()} == marks
 
     run(main, until=900)
 

@@ -137,10 +137,10 @@ class RowsBegunAgain(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsDisputed(Event):
-    """The table's checkpoints are of no shard of this stream, and workers of another kind live on it.
+    """Checkpoints in the table are of no shard of the stream that this worker sees, but `others` live by them.
 
-    Either the stream was created again, or this is the table of another application: nothing is overwritten, and
-    nothing can be read. `others` are those workers.
+    Either the stream was created again, and they have not noticed; or this worker looks at another application's table,
+    or at a stream of the same name elsewhere. Nothing is overwritten.
     """
 
     name: ClassVar[str] = "lease.disputed"

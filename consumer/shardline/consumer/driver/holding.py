@@ -260,9 +260,10 @@ class Holdings:
                 self._context.runtime.spawn(group, holding.stop(timeout_s), name=f"stop {holding.lease.key}")
         return len(held), sum(holding.lease.state is not HeldState.RELEASED for holding in held)
 
-    async def abandon_stream(self, stream_name: str | None) -> None:
-        """Let go of a stream's leases without a checkpoint."""
+    async def abandon_stream(self, stream_name: str | None, *, but: str | None = None) -> None:
+        """Let go of a stream's leases without a checkpoint, `but` for those whose rows bear that mark."""
         held = [one for one in self.all() if one.lease.row.stream_name == stream_name]
+        held = [one for one in held if but is None or one.lease.row.stream_mark != but]
         async with asyncio.TaskGroup() as group:
             for holding in held:
                 self._context.runtime.spawn(group, holding.abandon(), name=f"abandon {holding.lease.key}")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.driver.tracking import Tracking
     from shardline.consumer.leases.row import LeaseRow
+    from shardline.consumer.outlived import Outlived
 
 __all__ = ["Inspector"]
 
@@ -58,6 +59,7 @@ class Inspector:
         self._lives: dict[str | None, StreamLife] = {}
         self._due: set[str | None] = set()
         self._disputed_by: tuple[str, ...] = ()
+        self._counters: dict[str, tuple[int, float]] = {}
         self._doubts: dict[str | None, tuple[int, float]] = {}
 
     async def run(self) -> None:
@@ -131,11 +133,17 @@ class Inspector:
         found = judge_rows(shards, rows, identity=identity, recreated=recreated, settled=settled)
         if found.recreated and not (recreated or found.marked) and self._is_disputed(items, rows):
             return True
+        if not recreated and self._are_held(found):
+            if found.recreated:
+                await self._holdings.abandon_stream(plan.lease_prefix, but=sync.mark(plan))
+            context.streams.doubt(plan, position_refused=True)
+            return False
         if found.recreated:
-            await self._holdings.abandon_stream(plan.lease_prefix)
+            await self._holdings.abandon_stream(plan.lease_prefix, but=sync.mark(plan))
             rows = of_stream(plan, await sync.rows())
             found = judge_rows(shards, rows, identity=identity, recreated=True)
-            context.events.emit(StreamRecreated(stream=plan.stream.name, before="", after="", worker_id=context.me))
+            after = sync.mark(plan) or ""
+            context.events.emit(StreamRecreated(stream=plan.stream.name, before="", after=after, worker_id=context.me))
             arn = await choose_retrieval(context, plan.stream)
             plan = replace(plan, start=FROM_THE_BEGINNING, consumer_arn=arn)
             context.streams.put(plan)
@@ -143,6 +151,30 @@ class Inspector:
         if found.recreated:
             await sync.repair(plan)
         return True
+
+    def _are_held(self, found: Outlived) -> bool:
+        """Say whether others hold such rows, and renew them: then they read well what we believe to be gone.
+
+        This worker may be the one that is wrong (another region, another endpoint), so it only lets its own go. Whoever
+        saw the stream change, or starts where nobody holds them, sets them right.
+        """
+        context, now = self._context, self._context.runtime.monotonic()
+        holders: set[str] = set()
+        for row in (*(row for row, _ in found.resets), *found.drops):
+            counter, since = self._counters.get(row.key, (-1, now))
+            if counter != row.counter:
+                self._counters[row.key] = (row.counter, now)
+            if row.actual_owner in (None, context.me):
+                continue
+            if counter != row.counter or now - since <= context.times.failover_s:
+                holders.add(row.actual_owner or "")
+        self._dispute(tuple(sorted(holders)))
+        return bool(holders)
+
+    def _dispute(self, others: tuple[str, ...]) -> None:
+        if others and others != self._disputed_by:
+            self._context.events.emit(RowsDisputed(table=self._context.table, others=others))
+        self._disputed_by = others
 
     def _is_disputed(self, items: Sequence[Item], rows: Sequence[LeaseRow]) -> bool:
         """Say whether rows that say nothing of themselves may be another application's, which is alive; tell it once.
@@ -153,9 +185,7 @@ class Inspector:
         metrics = metrics_rows(items, Place(context.table, LEASE_KEY))
         wall, report_s = context.runtime.wall(), context.config.leases.report_s
         others = other_members(rows, metrics, context.me, wall, report_s=report_s, reports=True)
-        if others and others != self._disputed_by:
-            context.events.emit(RowsDisputed(table=context.table, others=others))
-        self._disputed_by = others
+        self._dispute(others)
         return bool(others)
 
     def _epoch(self, plan: StreamPlan) -> int | None:
