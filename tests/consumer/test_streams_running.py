@@ -121,7 +121,7 @@ def test_a_function_lists_the_streams() -> None:
         world = World(sim)
         for stream in (*SEVERAL, "returns"):
             await world.create(stream)
-        listed: list[object] = ["orders"]
+        listed: list[object] = ["orders", "not-yet"]
 
         def lister() -> list[object]:
             if not listed:

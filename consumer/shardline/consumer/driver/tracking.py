@@ -106,16 +106,20 @@ class Tracking:
     def admit(self, rows: Sequence[LeaseRow], sync: ShardSync) -> None:
         """Judge the streams by the table's rows; nothing is written.
 
-        A stream that has leases and is gone must not keep the others from being read: it is waited for. One that was
-        created again since is read from its beginning. Raises `NotFound` for a stream that the table does not know
-        either, and `InvalidInput` for one that has no lease and no start position.
+        A stream that has leases and is gone must not keep the others from being read: it is waited for, and so is one
+        that a function lists before it exists. One that was created again since is read from its beginning. Raises
+        `NotFound` for any other stream that is not there, and `InvalidInput` for one without lease or start position.
         """
         context = self._context
         self._check_table(rows)
         for config in self._absent.values():
             identity = self._former(config.stream, rows)
+            missing = NotFound("ResourceNotFoundException", f"Stream {config.stream} not found.")
+            if identity is None and self._asked.lister is None:
+                raise missing
             if identity is None:
-                raise NotFound("ResourceNotFoundException", f"Stream {config.stream} not found.")
+                context.report("stream.add", missing)
+                continue
             context.events.emit(StreamGone(stream=config.stream.name, identity=identity, worker_id=context.me))
         for key, (config, plan) in list(self._followed.items()):
             fresh = self._fresh(key, plan, rows)
