@@ -162,6 +162,7 @@ def test_a_released_key_goes_to_the_handler_again() -> None:
         await town.load(5)
         await asyncio.sleep(10)
         before = town.of_poison()
+        assert [lease.parked_keys for lease in town.workers["w0"].health().leases] == [1]
         _release(town)
         await town.load(5)
         await asyncio.sleep(20)

@@ -21,8 +21,9 @@ class LeaseHealth:
     records) and `waiting_bytes` were read and not yet handled.
 
     `busy_s` is how long the present handler call has lasted, `idle_s` how long ago the last fetch began, `failures` how
-    often the present record or batch has failed, `stuck_thread` that a handler given up on still runs on a thread (the
-    lease is not taken again while it does).
+    often the present record or batch has failed, `parked_keys` how many partition keys are parked (`park_key`; what was
+    released since shows with the key's next record), `stuck_thread` that a handler given up on still runs on a thread
+    (the lease is not taken again while it does).
     """
 
     lease: str
@@ -43,6 +44,7 @@ class LeaseHealth:
     busy_s: float
     idle_s: float | None
     failures: int
+    parked_keys: int
     hung: bool
     stuck_thread: bool
 

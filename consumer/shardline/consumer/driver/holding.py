@@ -171,6 +171,7 @@ class Holding:
             busy_s=self.busy_s,
             idle_s=None if reader is None else now - reader.last_progress,
             failures=0 if delivery is None else delivery.failures,
+            parked_keys=0 if delivery is None or delivery.keys is None else len(delivery.keys),
             hung=self.hung,
             stuck_thread=self.lease.over and self._on_thread,
         )

@@ -59,6 +59,10 @@ class KeyParking:
         self._keys: dict[str, ParkedKey] = {}
         self._lock = asyncio.Lock()
 
+    def __len__(self) -> int:
+        """Return how many keys are parked, as far as is known here."""
+        return len(self._keys)
+
     def holds(self, record: Record) -> bool:
         """Say whether a record's key is parked, as far as is known here, and the record is to follow it."""
         partition_key = record.partition_key
