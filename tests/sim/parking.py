@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -60,7 +61,8 @@ class ParkingJudge:
         self.lot: list[Parked] = []
         self._oracle = oracle
         self._items: dict[str, Item] = {}
-        self._waiting: defaultdict[str, set[_Waiting]] = defaultdict(set)
+        self._waiting: defaultdict[str, set[_Waiting]] = defaultdict(set)  # By key: in the lot, and not replayed.
+        self._here: defaultdict[str, dict[_Waiting, str]] = defaultdict(dict)  # The same by shard, with their keys.
         self._replayed: set[_Waiting] = set()
 
     # --- the tables --------------------------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ class ParkingJudge:
 
     def _check_replayed(self, lease: str, waiting: set[_Waiting]) -> None:
         shard = self._oracle.shards[lease]
-        for one in waiting - self._replayed:
+        for one in waiting:
             if one.shard_id in self._lineage(shard):
                 left = self._oracle.shards[one.shard_id].records[one.number].id
                 self._oracle.violate("PK5", lease, f"a key was released, and {left} of it waits in the lot")
@@ -107,14 +109,15 @@ class ParkingJudge:
         del before
 
     def _checkpointed(self, lease: str, stored: Position) -> None:
-        shard = self._oracle.shards.get(lease)
-        item = self._items.get(lease)
-        for key, waiting in self._waiting.items() if shard is not None else ():
-            for one in waiting - self._replayed:
-                assert shard is not None
-                if one.shard_id == lease and shard.positions[one.number] <= stored and not _stands(item, key):
-                    what = f"{stored} was stored, and the key of {shard.records[one.number].id} does not stand"
-                    self._oracle.violate("PK3", lease, what)
+        waiting = self._here.get(lease)
+        if not waiting:
+            return
+        shard, item = self._oracle.shards[lease], self._items.get(lease)
+        standing = frozenset() if item is None else frozenset(_digests(item))
+        for one, key in waiting.items():
+            if shard.positions[one.number] <= stored and _digest(key) not in standing:
+                what = f"{stored} was stored, and the key of {shard.records[one.number].id} does not stand"
+                self._oracle.violate("PK3", lease, what)
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +130,7 @@ class ParkingJudge:
         shard = self._oracle.shards[record.shard_id]
         index = shard.index_of.get(record.position, -1)
         lineage = self._lineage(shard)
-        for one in waiting - self._replayed:
+        for one in waiting:
             behind = one.number <= index if one.shard_id == shard.shard_id else one.shard_id in lineage
             if behind:
                 first = self._oracle.shards[one.shard_id].records[one.number].id
@@ -159,6 +162,7 @@ class ParkingJudge:
             self._oracle.violate("I2", shard.shard_id, f"{user.id} joined the lot before earlier ones of its key")
         self._oracle.reached["record followed its key" if parked.attempts == 0 else "key parked"] += 1
         self._waiting[user.key].add(one)
+        self._here[shard.shard_id][one] = user.key
 
     def _lineage(self, shard: ShardTruth) -> set[str]:
         """Return a shard and all of its ancestors."""
@@ -185,17 +189,19 @@ class ParkingJudge:
         shard = self._oracle.shards[record.shard_id]
         this = _Waiting(record.shard_id, shard.index_of[record.position])
         ancestors = self._lineage(shard) - {shard.shard_id}
-        for one in self._waiting[user.key] - self._replayed:
+        for one in self._waiting[user.key]:
             if one.shard_id in ancestors or (one.shard_id == shard.shard_id and one.number < this.number):
                 before = self._oracle.shards[one.shard_id].records[one.number].id
                 self._oracle.violate("PK4", record.shard_id, f"{user.id} was replayed before {before}")
         self._oracle.reached["record replayed"] += 1
         self._replayed.add(this)
+        self._waiting[user.key].discard(this)
+        self._here[record.shard_id].pop(this, None)
 
     def finish(self) -> None:
         """Judge the end: whatever joined the lot was replayed, and no key is parked."""
         for waiting in self._waiting.values():
-            for one in waiting - self._replayed:
+            for one in waiting:
                 left = self._oracle.shards[one.shard_id].records[one.number].id
                 self._oracle.violate("I1", one.shard_id, f"{left} was parked, and never replayed")
         for lease, item in self._items.items():
@@ -258,6 +264,7 @@ class Operator:
         await asyncio.sleep(0.01)
 
 
+@cache
 def _digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()[:32]
 
