@@ -345,6 +345,48 @@ def test_a_pause_stops_retries() -> None:
     run(main, until=900)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pause_that_is_over_before_the_handler_returns_costs_nothing(mode: str) -> None:
+    """Paused and resumed within one handler call: the shard is read on (found by simulation)."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+
+        class Slow(Porter):
+            async def process(self, batch: Batch, checkpointer: Checkpointer) -> None:
+                await asyncio.sleep(3)
+                await super().process(batch, checkpointer)
+
+        async def slow(record: Record) -> None:
+            await asyncio.sleep(0.5)
+            world.saw(record)
+
+        async def slow_batch(batch: Batch) -> None:
+            await asyncio.sleep(3)
+            for record in batch:
+                world.saw(record)
+
+        settings = dict(MODES[mode])
+        handler = slow_batch if settings.get("batch") else slow
+        if settings.pop("processor", False) or settings.pop("blocking", False):
+            settings["processor"] = lambda: Slow(world, [])
+        worker = world.start("w0", None if "processor" in settings else handler, **settings)
+        world.put(10)
+        await asyncio.sleep(7)
+        for _ in range(3):
+            worker.pause()
+            worker.resume()
+            await asyncio.sleep(1.3)
+        world.put(10)
+        await world.drained()
+        assert worker.shards()[0].state == "processing"
+        await world.stop()
+        assert (world.lost, world.duplicates, world.disorder) == ([], 0, [])
+
+    run(main, until=600)
+
+
 def test_pulled_batches_pause_and_seek() -> None:
     """A batch that is worked on is settled first; one that nobody took is withdrawn."""
 

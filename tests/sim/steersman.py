@@ -67,16 +67,18 @@ class _Chaos(Chaos):
             self._count("steered: back")
             back_s = self._world.sim.wall_s - random.random() * 120
             worker.seek(TRIM_HORIZON if random.random() < 0.5 else back_s, shard=shard)
-        elif drawn < 0.75:
+        elif drawn < 0.75 and shard is not None:
             self._count("steered: skip")
             worker.pause(shard=shard)
             self._world.sim.at(self._world.sim.now + random.random() * _PAUSE_S_MAX, self._skip, worker, shard)
         elif shard is not None:
             self._seek_record(worker, shard)
 
-    @staticmethod
-    def _skip(worker: Worker, shard: str | None) -> None:
-        worker.seek("LATEST", shard=shard, skip=True)
+    def _skip(self, worker: Worker, shard: str) -> None:
+        """Skip to the newest record: unlike LATEST, that arrives even if nothing more is written."""
+        positions = self._world.oracle.shards[shard].positions
+        if positions:
+            worker.seek(positions[-1], shard=shard, skip=True)
         worker.resume(shard=shard)
 
     def _seek_record(self, worker: Worker, shard: str) -> None:

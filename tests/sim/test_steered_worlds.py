@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from shardline.common.ports.kinesis import StartAt, StartKind
 from shardline.common.records import SHARD_END
+from shardline.consumer.driver.reading import Reading
+from shardline.consumer.steering import Course, Read
 
+from tests.sim.bugs import Bug, planted
 from tests.sim.knobs import draw
 from tests.sim.scene import FIRST, Scene
 from tests.sim.steersman import SteeredWorld
@@ -31,6 +36,45 @@ def test_steered_worlds_break_nothing(profile: str) -> None:
         reached += result.reached
     assert all(acts[f"steered: {act}"] for act in ACTS), acts
     assert min(reached["sought"], reached["skipped on purpose"]) > 0
+
+
+def _resumed_at_latest(_: Any) -> Any:
+    def go_on(self: Course) -> Read:
+        del self
+        return Read(StartAt(StartKind.LATEST))
+
+    return go_on
+
+
+def _nothing_left_out(original: Any) -> Any:
+    def go_on(self: Course) -> Read:
+        return original(self)._replace(after=None)  # type: ignore[no-any-return]  # the original is of any type
+
+    return go_on
+
+
+BUGS = {
+    "a seek forward is taken for one back": Bug(((Course, "_ahead", lambda _: lambda *_: False),), ("healthy",)),
+    "a skip is not told": Bug(((Reading, "_tell", lambda _: lambda *_: None),), ("healthy",)),
+    "a pause goes on at the tip": Bug(((Course, "_go_on", _resumed_at_latest),), ("healthy",)),
+    "a pause delivers the last record again": Bug(((Course, "_go_on", _nothing_left_out),), ("healthy",)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.untraced
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_of_steering_are_caught(name: str) -> None:
+    """Each broken rule of steering breaks an invariant within a few worlds."""
+    caught = ""
+    with planted(BUGS[name]):
+        for seed in range(1, 9):
+            knobs = replace(draw(seed, "healthy"), healthy=False, calm=False, settle_s=0.0, chaos_s=300.0)
+            result = SteeredWorld(knobs).run()
+            if result.violations:
+                caught = result.violations[0].invariant
+                break
+    assert caught in {"I1", "I2", "I3", "I6"}
 
 
 def test_a_skip_that_is_not_told_is_a_loss() -> None:

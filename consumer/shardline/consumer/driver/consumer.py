@@ -195,7 +195,7 @@ class ShardConsumer:
             if reading.switched:
                 self.reader = None  # Another one goes on behind what was delivered.
                 self.course.begin_anew()
-            elif not (reading.refused or self.course.interrupted):
+            elif not (reading.refused or reading.interrupted):
                 return None
         return None
 
@@ -292,6 +292,7 @@ class ShardConsumer:
     def steer(self) -> None:
         """Follow what was ordered: end the reading under way after the running handler call, or go on."""
         if self.course.interrupted and self._reading is not None:
+            self._reading.interrupted = True  # Whatever is ordered before it has ended: another one follows.
             self._reading.stop()
         self._news.set()
 

@@ -55,7 +55,7 @@ class Reading:
         self._read = read
         self._arrived = False
         self._stopping = asyncio.Event()
-        self.refused = False
+        self.refused = self.interrupted = False
         self.switched = False
         self._reader = reader
         self.delivery = Delivery(context, plan, keeper, read.after, session=session, keys=keys, above=above)

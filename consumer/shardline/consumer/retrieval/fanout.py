@@ -57,12 +57,15 @@ class ShardSubscription:
         self.disbelieved = 0
 
     def seek(self, start: StartAt, now: float) -> None:
-        """Read on from another position; what waits for the handler is the driver's to drop, and counts no more."""
+        """Read on from another position; what waits for the handler is the driver's to drop, and counts no more.
+
+        At once, unless connections fail: then no sooner than the next one was due.
+        """
         self._start = start
         self._continuation = None
         self._last = -1
-        self._failures = self._records_waiting = self._bytes_waiting = 0
-        self._next_at = now
+        self._records_waiting = self._bytes_waiting = 0
+        self._next_at = max(now, self._next_at) if self._failures else now
         self.ended = False
 
     # --- what to do --------------------------------------------------------------------------------------------------

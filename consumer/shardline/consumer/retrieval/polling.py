@@ -136,21 +136,25 @@ class ShardPolling:
         self._bytes_waiting = 0
         self._records_waiting = 0
         self.millis_behind_latest: int | None = None
-        self._restart(start, now)
+        self._failures = 0
+        self._next_at = now
+        self._restart(start)
 
-    def _restart(self, start: StartAt, now: float) -> None:
+    def _restart(self, start: StartAt) -> None:
         self._start = start
         self._last: str | None = None
         self._iterator: str | None = None
-        self._failures = 0
         self._idle_s = self._settings.idle_s
-        self._next_at = now
         self.ended = False
 
     def seek(self, start: StartAt, now: float) -> None:
-        """Read on from another position; what waits for the handler is the driver's to drop, and counts no more."""
+        """Read on from another position; what waits for the handler is the driver's to drop, and counts no more.
+
+        At once, unless calls fail: then no sooner than the next one was due, or who seeks often would call often.
+        """
         self._bytes_waiting = self._records_waiting = 0
-        self._restart(start, now)
+        self._restart(start)
+        self._next_at = max(now, self._next_at) if self._failures else now
 
     # --- what to do --------------------------------------------------------------------------------------------------
 
