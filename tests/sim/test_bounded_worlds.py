@@ -55,11 +55,10 @@ class BoundedWorld(World):
         self.missed: set[str] = set()
         self.overrun: set[str] = set()
 
-    async def play(self, simulation: Simulation) -> None:
+    async def play(self, _: Simulation) -> None:
         """Play the world to its end."""
-        del simulation
         self.writers.start()
-        for _ in range(3):
+        for _turn in range(3):
             await asyncio.sleep(_BEFORE_S / 4)
             self.chaos.reshard()
         await asyncio.sleep(_BEFORE_S / 4)
@@ -72,7 +71,7 @@ class BoundedWorld(World):
         self.chaos.end()
         await self.writers.finish()
         self.bounded.ended = 0
-        for _ in range(int(_END_S / 5)):
+        for _turn in range(int(_END_S / 5)):
             if self.bounded.ended >= len(self.fleet.slots):
                 break
             await asyncio.sleep(5)
