@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shardline.common.hashing import HashRange
 from shardline.common.ports.lease_store import Absent, Delete, Equals, Exists, Key, Put, Update, UpdateItem
-from shardline.common.records import SHARD_END, TRIM_HORIZON
-from shardline.consumer.leases.row import NewLease, Pending
+from shardline.common.records import LATEST, SHARD_END, TRIM_HORIZON, Position
+from shardline.consumer.leases.row import NewLease, Pending, read_row
 
 from tests.consumer.rows import TABLE, WRITES, Book, at, lease
 
@@ -163,3 +166,29 @@ def test_unknown_attributes_survive_every_write_of_an_owner() -> None:
     assert item is not None
     assert item["surprise"] == b"\x01"
     assert book.row().counter == 5
+
+
+POSITIONS = st.one_of(
+    st.builds(Position, st.integers(0, 10**56), st.integers(0, 2**31)),
+    st.sampled_from([TRIM_HORIZON, LATEST, SHARD_END]),
+)
+
+
+@given(POSITIONS, st.none() | st.tuples(POSITIONS, st.none() | st.binary(max_size=50)), st.none() | st.just(1.5))
+def test_every_field_of_a_checkpoint_comes_back_as_it_was_written(
+    position: Position, prepared: tuple[Position, bytes | None] | None, kbps: float | None
+) -> None:
+    """A prepared checkpoint's bytes stay bytes, its numbers numbers, and what nobody wrote stays as it stood."""
+    pending = None if prepared is None else Pending(*prepared)
+    book = Book()
+    book.write(WRITES.take(book.create(), "me"))
+    foreign: dict[str, Value] = {"childShardIds": frozenset({"a", "b"}), "ownerSwitchesSinceCheckpoint": 3, "theirs": 1}
+    book.write(UpdateItem(TABLE, KEY, Update(set=foreign)))
+    before = book.row()
+    assert (before.children, before.owner_switches) == (("a", "b"), 3)
+    result = book.write(WRITES.checkpoint(before, position, kbps, pending))
+    assert result.applied
+    assert result.item is not None
+    assert result.item["theirs"] == 1
+    wanted = replace(before, counter=before.counter + 1, checkpoint=position, pending=pending, owner_switches=0)
+    assert read_row(result.item) == replace(wanted, throughput_kbps=kbps)

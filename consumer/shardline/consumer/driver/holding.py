@@ -181,9 +181,12 @@ class Holding:
         self._idle.set()
 
     async def _consume_once(self) -> None:
-        """Consume from the stored checkpoint; after an unexpected failure this starts over, from there."""
+        """Consume from the stored checkpoint; after an unexpected failure this starts over, behind what was done."""
         if self.consumer is not None:
             await self.consumer.close()
+            done = self._done()
+            if done is not None and done > self.lease.stored:
+                await self.keeper.checkpoint(done)  # Nothing is delivered twice in one tenure.
         self.consumer = ShardConsumer(self._context, self._plan, self.keeper, self._sync)
         if self._stopping:
             self.consumer.stop()

@@ -94,7 +94,7 @@ class HeldLease:
         self._writes = writes
         self._times = times
         self._random = random
-        self._backoff = Backoff(first_s=times.retry_s, max_s=times.renew_s, floor=0.5)
+        self._backoff = Backoff(first_s=times.retry_s, max_s=times.renew_s / 2, floor=0.5)
         self._acquire_by = now + times.failover_s
         self._attempts = 0
         self._retry_at = now
