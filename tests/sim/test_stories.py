@@ -38,11 +38,11 @@ def test_story_4_whoever_leads_is_killed() -> None:
             assert victim is not None
             world.fleet.crash(victim)
             await asyncio.sleep(5)
-            before = {row["leaseKey"] for row in lease_rows(world)}
+            before = {str(row["leaseKey"]) for row in lease_rows(world)}
             split(world, turn)
             begin = world.sim.now
             while not any(  # noqa: ASYNC110 - virtual time costs nothing.
-                row.get("leaseOwner") for row in lease_rows(world) if row["leaseKey"] not in before
+                row.get("leaseOwner") for row in lease_rows(world) if str(row["leaseKey"]) not in before
             ):
                 await asyncio.sleep(1)
             children.append(world.sim.now - begin)
