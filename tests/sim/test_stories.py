@@ -196,7 +196,8 @@ def test_story_12_throttling_below_the_budget_costs_no_lease() -> None:
             world.network.storm(Service.DYNAMODB, 5.0)
             await asyncio.sleep(30)
 
-    tell(script, calm=True, settle_s=180.0, dynamodb=Faults(throttled=0.3, slow=0.1, slow_s=1.0))
+    result = tell(script, calm=True, settle_s=180.0, dynamodb=Faults(throttled=0.3, slow=0.1, slow_s=1.0))
+    assert result.counts[Fault.THROTTLED] > 100
 
 
 def held(world: World) -> int:
