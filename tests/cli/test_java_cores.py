@@ -26,7 +26,7 @@ from bench.beside_java import OURS, rows
 from bench.prefilled import pages
 from tools.interop import __main__ as interop
 from tools.interop.report import Act, Outcome, complaints, summary
-from tools.interop.rows import Change, Owners, Table, differences, short
+from tools.interop.rows import Change, Owners, Shapes, Table, differences, short
 from tools.jvm import missing, processor_seconds
 
 if TYPE_CHECKING:
@@ -116,6 +116,26 @@ def test_who_owned_what_when_holds_each_change_once() -> None:
     assert (short(ONE), short("shardId-000000000000"), short("Leader")) == ("shard 1", "shard 0", "Leader")
 
 
+def test_rows_of_a_kind_are_compared_by_attribute_and_type() -> None:
+    """What only one side's rows have is told; a row in hand-off, or one without a writer, tells nothing."""
+    shapes = Shapes()
+    shapes.look(
+        [
+            {"leaseKey": ONE, "leaseOwner": "java-1", "leaseCounter": 1, "throughputKBps": 0.5},
+            {"leaseKey": TWO, "leaseOwner": "ours-1", "leaseCounter": 1, "throughputKBps": "1"},
+            {"leaseKey": ONE, "leaseOwner": "ours-1", "checkpointOwner": "java-1"},
+            {"leaseKey": ONE, "childShardIds": frozenset({TWO})},
+            {"leaseKey": "java-1", "entityType": "WORKER_METRIC_STATS", "lut": 5},
+            {"leaseKey": "ours-1", "entityType": "WORKER_METRIC_STATS", "lut": 5, "shardline": "1"},
+            {"leaseKey": "Migration3.0", "entityType": "CLIENT_VERSION_MIGRATION", "mb": "java-1"},
+        ]
+    )
+    assert shapes.differences() == {
+        "LEASE": {"only java": ["throughputKBps number"], "only ours": ["throughputKBps str"]},
+        "WORKER_METRIC_STATS": {"only java": [], "only ours": ["shardline str"]},
+    }
+
+
 def test_two_readings_of_one_table_differ_in_nothing() -> None:
     """The KCL's reading of the rows that we read is told alike; a row that moved on in between is no difference."""
     before = {ONE: row(ONE, "java"), TWO: row(TWO, "ours", counter=4)}
@@ -170,12 +190,14 @@ def outcome(ledger: Ledger) -> Outcome:
     act = Act(name="ours joins", seconds=80.1, duplicates=1, owners={"java": 1, "ours": 1}, leader="java")
     return Outcome(
         versions={"KCL": "3.5.1", "KPL": "1.0.9"},
+        first="java",
         failover_s=5,
         acts=(act,),
         changes=(Change(3.0, ONE, "java", "ours"),),
         processed={"java": 2},
         kpl_processed={"java": 1},
         compared=1,
+        shapes={"LEASE": {"only java": [], "only ours": ["x str"]}},
         report=ledger.report({}),
         complaints={},
     )

@@ -1,13 +1,13 @@
 """`make interop`: our worker and a Java KCL worker in one fleet, on one lease table.
 
-    python -m tools.interop [--kcl 3.5.1] [--failover S] [--rate R] [--shards N]
+    python -m tools.interop [--kcl 3.5.1] [--first java|ours] [--failover S] [--rate R] [--shards N]
 
 On the local endpoint, with our producer writing aggregates throughout: a KCL worker from its released jar alone; ours
-joins and gets its share from the Java leader; a shard splits, two merge; a KPL writes; the Java worker is killed with
-SIGKILL and ours rescues its shards; another Java worker comes; ours leaves and hands over. After each act the KCL reads
-the lease table with its own code, and what it sees is compared with what we do. Prints who owned what when, writes
-out/interop.json; exit status 0 only if no record was lost or out of order, every row was read alike, and the KCL logged
-no error. Without a JDK and Maven it says so, and exits with status 0.
+joins and gets its share from the Java leader (or, with --first ours, the other way round); a shard splits, two merge;
+a KPL writes; the Java worker is killed with SIGKILL and ours rescues its shards; another Java worker comes; ours leaves
+and hands over. Thrice the KCL reads the lease table with its own code, and what it sees is compared with what we do.
+Prints who owned what when, writes out/interop.json; exit status 0 only if no record was lost or out of order, every row
+was read alike, and the KCL logged no error. Without a JDK and Maven it says so, and exits with status 0.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ async def _run(options: argparse.Namespace) -> Outcome:
                 store,
                 Ledger(ids_max + KPL_RECORDS),
                 kcl=Program(KCL.project, options.kcl, KCL.main_class),
+                java_first=options.first == "java",
                 failover_s=failover_s,
                 rate=rate,
                 ids_max=ids_max,
@@ -85,7 +86,10 @@ async def _run(options: argparse.Namespace) -> Outcome:
 def main() -> int:
     """Play it; return the exit status."""
     parser = argparse.ArgumentParser(prog="interop", description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--kcl", default=KCL.version, help="version of the KCL, 3.5 or later")
+    parser.add_argument("--kcl", default=KCL.version, help="version of the KCL, 2.x or 3.x")
+    parser.add_argument(
+        "--first", choices=("java", "ours"), default="java", help="who makes the lease table, and leads"
+    )
     parser.add_argument("--failover", default="5", help="fail-over time of both sides, in seconds")
     parser.add_argument("--rate", default="400", help="user records per second")
     parser.add_argument("--shards", default="4", help="shards at the start")

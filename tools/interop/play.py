@@ -15,7 +15,7 @@ from shardline.common.errors import NotFound, ShardlineError
 
 from tools.interop.company import Company
 from tools.interop.report import Act, Outcome, complaints
-from tools.interop.rows import Owners, Table, differences
+from tools.interop.rows import Owners, Shapes, Table, differences
 from tools.interop.writer import Writer
 from tools.jvm import KPL, command_of, environment
 
@@ -66,6 +66,7 @@ class Play:
         ledger: Ledger,
         *,
         kcl: Program,
+        java_first: bool,
         failover_s: float,
         rate: int,
         ids_max: int,
@@ -76,6 +77,7 @@ class Play:
         self._store = store
         self._ledger = ledger
         self._kcl = kcl
+        self._java_first = java_first
         self._failover_s = failover_s
         self._out = out
         self._kpl_first = ids_max
@@ -84,6 +86,7 @@ class Play:
         self._open_shards: frozenset[str] = frozenset()
         self._company = Company(ledger, environment(), kpl_first=ids_max)
         self._owners = Owners()
+        self._shapes = Shapes()
         self._table = Table({}, None, (), ())
         self._acts: list[Act] = []
         self._faults: list[str] = []
@@ -104,10 +107,16 @@ class Play:
         return self._outcome(await self._stream.shards())
 
     async def _all_acts(self) -> None:
-        self._start_java("java-1")
-        await self._act("Java alone", self._settled("java-1"))
-        self._start_ours("ours-1")
-        await self._act("ours joins", self._settled("java-1", "ours-1"), self._rest_s)
+        if self._java_first:
+            self._start_java("java-1")
+            await self._act("Java alone", self._settled("java-1"))
+            self._start_ours("ours-1")
+            await self._act("ours joins", self._settled("java-1", "ours-1"), self._rest_s)
+        else:
+            self._start_ours("ours-1")
+            await self._act("ours alone", self._settled("ours-1"))
+            self._start_java("java-1")
+            await self._act("Java joins", self._settled("java-1", "ours-1"), self._rest_s)
         await self._compare("java-1")
         await self._reshard()
         await self._act("split and merge", self._settled("java-1", "ours-1"), self._rest_s)
@@ -156,6 +165,7 @@ class Play:
             local=True,
             retrieval="polling",
             failover_s=self._failover_s,
+            fleet="kcl2" if self._kcl.version.startswith("2.") else "auto",
         )
         self._company.start(name, _OURS, settings.as_fields())
 
@@ -253,6 +263,7 @@ class Play:
         except NotFound:
             return Table({}, None, (), ())
         assert page.next_start is None, "the table of a few shards is one page"
+        self._shapes.look(page.items)
         return Table.of(page.items)
 
     async def _compare(self, java: str) -> None:
@@ -289,12 +300,14 @@ class Play:
             processed[name] += count
         return Outcome(
             versions={"KCL": self._kcl.version, "KPL": KPL.version},
+            first="java" if self._java_first else "ours",
             failover_s=self._failover_s,
             acts=tuple(self._acts),
             changes=tuple(self._owners.changes),
             processed=dict(processed),
             kpl_processed=dict(self._company.kpl_processed),
             compared=self._compared,
+            shapes=self._shapes.differences(),
             report=self._ledger.report({shard.shard_id: shard.parent_shard_ids for shard in shards}),
             complaints=dict(complaints(text, "ERROR")),
             warnings=dict(complaints(text, "WARN")),

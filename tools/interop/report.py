@@ -38,12 +38,14 @@ class Outcome:
     """The whole result. `complaints` are the lines of the KCL's logs, with how often each came."""
 
     versions: dict[str, str]
+    first: str
     failover_s: float
     acts: tuple[Act, ...]
     changes: tuple[Change, ...]
     processed: dict[str, int]
     kpl_processed: dict[str, int]
     compared: int
+    shapes: dict[str, dict[str, list[str]]]
     report: Report
     complaints: dict[str, int]
     warnings: dict[str, int] = field(default_factory=dict[str, int])
@@ -59,6 +61,7 @@ class Outcome:
         return {
             "ok": self.sound,
             "versions": self.versions,
+            "first": self.first,
             "failover_s": self.failover_s,
             "acts": [asdict(act) for act in self.acts],
             "changes": [change._asdict() for change in self.changes],
@@ -66,6 +69,7 @@ class Outcome:
             "processed_by": self.processed,
             "kpl_processed_by": self.kpl_processed,
             "tables_compared": self.compared,
+            "shapes": self.shapes,
             "kcl_errors": self.complaints,
             "kcl_warnings": self.warnings,
             "faults": list(self.faults),
@@ -99,6 +103,9 @@ def summary(outcome: Outcome) -> list[str]:
         of_kpl = outcome.kpl_processed.get(name, 0)
         lines.append(f"{name:<12}processed{count:>9,} user records, {of_kpl:,} of them written by the KPL")
     lines.append(f"the KCL read the whole lease table {outcome.compared} times, and so did we, with the same result")
+    for kind, sides in outcome.shapes.items():
+        only = [f"{side} {', '.join(names)}" for side, names in sides.items() if names]
+        lines.append(f"rows of kind {kind}: {'; '.join(only) or 'the same attributes and types from both sides'}")
     lines.append(
         f"acknowledged {report.acknowledged:,}, processed {report.processed:,}, lost {report.lost}, duplicates "
         f"{report.duplicates:,}, order violations {report.order_violations}, misplaced {report.misplaced}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from shardline.common.ports.lease_store import Item
 
-__all__ = ["Change", "Owners", "Table", "differences", "short"]
+__all__ = ["Change", "Owners", "Shapes", "Table", "differences", "short"]
 
 LEADER_KEY: Final = "Leader"
 
@@ -64,6 +64,39 @@ class Table(NamedTuple):
         """
         handing_over = any(row.checkpoint_owner for row in self.leases.values())
         return set(self.held) == set(shards) and not handing_over and set(self.held.values()) == set(workers)
+
+
+class Shapes:
+    """Which attributes, of which types, the rows of each kind had while Java wrote them, and while ours did."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, dict[str, set[str]]] = {}
+
+    def look(self, items: Iterable[Item]) -> None:
+        """Take one scan."""
+        for item in items:
+            kind = str(item.get("entityType", "LEASE"))
+            writer = next((str(item[name]) for name in ("leaseOwner", "ownerName", "mb") if name in item), None)
+            if kind == "WORKER_METRIC_STATS":
+                writer = str(item.get("leaseKey"))
+            if writer is None or "checkpointOwner" in item:
+                continue
+            sides = self._seen.setdefault(kind, {"java": set(), "ours": set()})
+            sides.get(writer.partition("-")[0], set()).update(
+                f"{name} {'number' if isinstance(value, int | float) else type(value).__name__}"
+                for name, value in item.items()
+            )
+
+    def differences(self) -> dict[str, dict[str, list[str]]]:
+        """Return by kind of row what only one side's rows had; kinds that only one side wrote are left out."""
+        return {
+            kind: {
+                "only java": sorted(sides["java"] - sides["ours"]),
+                "only ours": sorted(sides["ours"] - sides["java"]),
+            }
+            for kind, sides in sorted(self._seen.items())
+            if all(sides.values())
+        }
 
 
 class Change(NamedTuple):

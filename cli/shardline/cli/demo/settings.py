@@ -88,6 +88,7 @@ class ProcessSettings:
     local: bool
     retrieval: str
     failover_s: float = FAILOVER_S
+    fleet: str = "auto"
 
     def as_fields(self) -> dict[str, Any]:
         """Return the settings by name."""

@@ -15,7 +15,7 @@ from shardline.cli.demo.messages import Delivered, Done, Note, Ready, ShardEnded
 from shardline.cli.demo.place import connection_of
 from shardline.cli.demo.report import DeliveredRecord
 from shardline.cli.demo.settings import CALL_TIMEOUT_S, PARENT_POLL_S, ProcessSettings
-from shardline.consumer import LeaseConfig, Retrieval, TableConfig, Worker, WorkerConfig
+from shardline.consumer import Fleet, LeaseConfig, Retrieval, TableConfig, Worker, WorkerConfig
 from shardline.consumer import events as of
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ async def _work() -> None:
             retrieval=Retrieval(settings.retrieval),
             table=TableConfig(deletion_protection=False, point_in_time_recovery=False),
             leases=LeaseConfig(
-                failover_s=settings.failover_s, call_timeout_s=CALL_TIMEOUT_S, parent_poll_s=PARENT_POLL_S
+                failover_s=settings.failover_s,
+                call_timeout_s=CALL_TIMEOUT_S,
+                parent_poll_s=PARENT_POLL_S,
+                fleet=Fleet(settings.fleet),
             ),
         ),
         listeners=[_Watch(parent)],
