@@ -32,7 +32,7 @@ from tools.interop.play import KPL_RECORDS, STREAM, Places, Play
 from tools.interop.report import Outcome, summary
 from tools.jvm import KCL, Program, environment, missing
 
-OUT = Path("out")
+LOGS = Path("out/java")
 _RUN_S_MAX = 1_800
 _START_S_MAX = 30.0
 _CALL_S = 10.0
@@ -73,7 +73,7 @@ async def _run(options: argparse.Namespace) -> Outcome:
                 failover_s=failover_s,
                 rate=rate,
                 ids_max=ids_max,
-                out=OUT / "java",
+                logs=LOGS / Path(options.out).stem,
             )
             try:
                 return await play.run()
@@ -93,6 +93,7 @@ def main() -> int:
     parser.add_argument("--failover", default="5", help="fail-over time of both sides, in seconds")
     parser.add_argument("--rate", default="400", help="user records per second")
     parser.add_argument("--shards", default="4", help="shards at the start")
+    parser.add_argument("--out", default="out/interop.json", help="where the result goes; its name is the logs' folder")
     options = parser.parse_args()
     if reason := missing():
         print(f"SKIPPED interop: {reason}")
@@ -103,8 +104,9 @@ def main() -> int:
         sys.stderr.write(f"interop: {error}\n")
         return 2
     print("\n".join(summary(outcome)))
-    OUT.mkdir(exist_ok=True)
-    (OUT / "interop.json").write_text(json.dumps(outcome.as_fields()) + "\n")
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(outcome.as_fields()) + "\n")
     return 0 if outcome.sound else 1
 
 

@@ -70,7 +70,7 @@ class Play:
         failover_s: float,
         rate: int,
         ids_max: int,
-        out: Path,
+        logs: Path,
     ) -> None:
         self._places = places
         self._stream = stream
@@ -79,7 +79,7 @@ class Play:
         self._kcl = kcl
         self._java_first = java_first
         self._failover_s = failover_s
-        self._out = out
+        self._folder = logs
         self._kpl_first = ids_max
         self._writer = Writer(STREAM, connection, ledger, rate=rate, ids_max=ids_max)
         self._pending_max = rate * _LAG_S
@@ -137,7 +137,7 @@ class Play:
     # --- the members -------------------------------------------------------------------------------------------------
 
     def _start_java(self, name: str) -> None:
-        log = self._out / f"interop-{name}.log"
+        log = self._folder / f"{name}.log"
         log.unlink(missing_ok=True)
         self._logs.append(log)
         settings: dict[str, object] = {
@@ -177,10 +177,10 @@ class Play:
             "ca_bundle": self._places.ca_bundle,
             "stream": STREAM,
             "first_id": self._kpl_first,
-            "folder": str(self._out / "kpl"),
+            "folder": str(self._folder / "kpl"),
         }
         self._ledger.sent(self._kpl_first + KPL_RECORDS)
-        kpl = self._company.start("kpl", command_of(KPL, self._out / "interop-kpl.log"), settings)
+        kpl = self._company.start("kpl", command_of(KPL, self._folder / "kpl.log"), settings)
         kpl.send(f"go {KPL_RECORDS}")
         kpl.send("stop")
         await self._act("a KPL writes beside us", lambda: "kpl" in self._company.done and self._idle())
