@@ -208,8 +208,9 @@ def main() -> int:
         print(f"SKIPPED bench-java: {reason}")
         return 0
     found: list[Row] = []
+    sizes: list[int] = options.bytes
     for work, measure in (("produce", produce), ("consume", consume)):
-        for size in options.bytes if work in options.only else []:
+        for size in sizes if work in options.only else []:
             found += (new := measure(size, options.rounds or ROUNDS[work]))
             show(new)
     report = {"rows": [asdict(row) for row in found], "rounds": options.rounds or ROUNDS, **machine()}
