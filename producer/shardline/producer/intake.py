@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shardline.common._encoding import TWO_BYTES
 from shardline.common.errors import Closed, InvalidInput
+from shardline.common.hashing import hash_key_bytes
 from shardline.producer.accept import Accepted, accept
 from shardline.producer.aggregator import Group, record_cost
 from shardline.producer.budget import PACKAGE_OVERHEAD_BYTES
@@ -29,6 +31,10 @@ class Intake:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        settings = pipeline.settings
+        self._plain = (
+            settings.aggregation and settings.ordering is Ordering.NONE and settings.buffer_records_max is None
+        )
 
     def put(
         self,
@@ -48,6 +54,10 @@ class Intake:
         if pipeline.refusal is not None:
             raise pipeline.refusal
         self._check_order()
+        if explicit_hash_key is None and not headers and self._plain:
+            joined = self._join(partition_key, data)
+            if joined is not None:
+                return joined
         record = accept(
             data,
             partition_key,
@@ -61,6 +71,22 @@ class Intake:
         if pipeline.keys is not None and record.hash_bytes is not None and pipeline.keys.busy(record.hash_bytes):
             return self._wait(pipeline.keys, record, now)
         return self._place(record, now)
+
+    def _join(self, key: object, data: object) -> tuple[Delivery, int] | None:
+        """Add the first record of a usual key to an aggregate that is open for it; None, nothing changed: all checks.
+
+        Where every record has a key of its own, this is what each of them costs.
+        """
+        if type(data) is not bytes or type(key) is not str or not key.isascii() or not 0 < len(key) < TWO_BYTES:
+            return None
+        pipeline = self._pipeline
+        place = pipeline.router.usual_place(hash_key_bytes(key))
+        buffer = None if place is None else pipeline.aggregator.buffers.get(place.buffer_id)
+        if buffer is None or not buffer.append(key, data):  # False where none is open, too.
+            return None
+        pipeline.aggregator.remember_route(key, buffer)
+        assert buffer.delivery is not None
+        return buffer.delivery, len(buffer) - 1
 
     def _place(self, record: Accepted, now: float) -> tuple[Delivery, int] | None:
         pipeline = self._pipeline

@@ -56,6 +56,13 @@ class Router:
             self._places[shard.shard_id, explicit] = known
         return known
 
+    def usual_place(self, key: bytes) -> Place | None:
+        """Return where a record without explicit hash key and headers goes, if something went there by this map."""
+        shards = self.keeper.current
+        shard = None if shards is None or self.summary.auto else shards.locate(key)
+        known = None if shard is None else self._places.get((shard.shard_id, False))
+        return known if known is None or shard is None or known.hash_range == shard.hash_range else None
+
     def on_new_map(self) -> None:
         """Forget the places of the old map."""
         self._places.clear()
