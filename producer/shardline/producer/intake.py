@@ -55,7 +55,7 @@ class Intake:
             raise pipeline.refusal
         self._check_order()
         if explicit_hash_key is None and not headers and self._plain:
-            joined = self._join(partition_key, data)
+            joined = self._join(partition_key, data, now)
             if joined is not None:
                 return joined
         record = accept(
@@ -72,19 +72,24 @@ class Intake:
             return self._wait(pipeline.keys, record, now)
         return self._place(record, now)
 
-    def _join(self, key: object, data: object) -> tuple[Delivery, int] | None:
-        """Add the first record of a usual key to an aggregate that is open for it; None, nothing changed: all checks.
+    def _join(self, key: object, data: object, now: float) -> tuple[Delivery, int] | None:
+        """Add a record of a usual key to its aggregate, or to the next; None, nothing changed: all checks.
 
-        Where every record has a key of its own, this is what each of them costs.
+        The key is new, or its aggregate is full: where every record has a key of its own, this is what each costs.
         """
         if type(data) is not bytes or type(key) is not str or not key.isascii() or not 0 < len(key) < TWO_BYTES:
             return None
-        pipeline = self._pipeline
-        place = pipeline.router.usual_place(hash_key_bytes(key))
-        buffer = None if place is None else pipeline.aggregator.buffers.get(place.buffer_id)
+        aggregator = self._pipeline.aggregator
+        buffer = aggregator.routes.get(key)
+        if buffer is not None:
+            record = Accepted(data, key, None, None, None, len(key))  # Its place is known: no hash is needed.
+            added = aggregator.add(record, buffer.place, now) if aggregator.fits_aggregate(record) else None
+            return None if added is None or buffer.delivery is None else (buffer.delivery, added[1])
+        place = self._pipeline.router.usual_place(hash_key_bytes(key))
+        buffer = None if place is None else aggregator.buffers.get(place.buffer_id)
         if buffer is None or not buffer.append(key, data):  # False where none is open, too.
             return None
-        pipeline.aggregator.remember_route(key, buffer)
+        aggregator.remember_route(key, buffer)
         assert buffer.delivery is not None
         return buffer.delivery, len(buffer) - 1
 
