@@ -126,7 +126,7 @@ def _handler(random: Random) -> HandlerFaults:
         stubborn=_sometimes(random, 0.2, 0.05),
         fails=_sometimes(random, 0.4, 0.2),
         poison=_sometimes(random, 0.2, 0.02),
-        hangs=_sometimes(random, 0.1, 0.002),
+        hangs=_sometimes(random, 0.25, 0.004),
         timeout_s=30.0,
     )
 

@@ -5,16 +5,14 @@ Names are those of the oracle's `reached`, the network's and the chaos' counts, 
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
-
-from tests.sim.knobs import draw
-from tests.sim.world import Result, World
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections import Counter
 
-__all__ = ["WANTED", "focused", "missing"]
+    from tests.sim.world import Result
+
+__all__ = ["SEEDS", "WANTED", "missing", "reached_by", "wanted_of"]
 
 WANTED: dict[str, str] = {
     "aggregate stored": "healthy",
@@ -35,14 +33,14 @@ WANTED: dict[str, str] = {
     "error before applying": "swarm",
     "event fleet.rescued": "lost replies",
     "event handler.failed": "swarm",
-    "event handler.hung": "swarm",
+    "event handler.hung": "hung handlers",
     "event key.loaded": "parked keys",
     "event key.released": "parked keys",
     "event lease.cleaned_up": "reshard storm",
     "event shard.position_trimmed": "retention",
     "event worker.task_failed": "lost replies",
     "handler blocked its thread": "superseded",
-    "handler failed at a poison record": "swarm",
+    "handler failed at a poison record": "parked keys",
     "handler hung on its thread": "hung handlers",
     "handler slow": "swarm",
     "hung": "swarm",
@@ -55,6 +53,7 @@ WANTED: dict[str, str] = {
     "lease moved: stolen": "lost replies",
     "lease row edited by hand": "operator",
     "malformed aggregate delivered whole": "foreign records",
+    "lost reply resolved as applied": "lost replies",
     "merge": "reshard storm",
     "misplaced record delivered": "producer outage",
     "naive aggregate stored": "foreign records",
@@ -62,7 +61,7 @@ WANTED: dict[str, str] = {
     "outage kinesis": "cut off",
     "own write refused the second time": "doubled writes",
     "parked keys of a finished shard deleted": "parked keys",
-    "parking failed": "superseded",
+    "parking failed": "parked keys",
     "partition dynamodb both": "cut off",
     "partition dynamodb replies": "cut off",
     "partition dynamodb requests": "cut off",
@@ -103,21 +102,18 @@ WANTED: dict[str, str] = {
     "write refused for a former owner or a slower taker": "lost replies",
 }
 """Branch -> the profile whose first seeds reach it."""
-_SEEDS = range(1, 7)
+SEEDS: Final = range(1, 7)
+"""The seeds of a branch's own profile that may reach it."""
 
 
-@cache
-def _played(profile: str, seed: int) -> Result:
-    return World(draw(seed, profile)).run()
+def wanted_of(profile: str) -> set[str]:
+    """Return the branches that a profile's first seeds have to reach."""
+    return {name for name, own in WANTED.items() if own == profile}
 
 
-def focused(name: str) -> int:
-    """Return the first seed of the branch's own profile that reaches it; 0 if none of the first few does."""
-    for seed in _SEEDS:
-        result = _played(WANTED[name], seed)
-        if result.reached[name] + result.counts[name]:
-            return seed
-    return 0
+def reached_by(result: Result) -> set[str]:
+    """Return the branches that a world reached."""
+    return {name for name in WANTED if result.reached[name] + result.counts[name]}
 
 
 def missing(seen: Counter[str]) -> list[str]:

@@ -194,6 +194,7 @@ class World:
         await asyncio.sleep(3 * self.knobs.failover_s)
         # P10: twice the fail-over time and twice the longest watch period (2.5 times it), and a little.
         self.oracle.finish(self.fleet.living(), orphaned_s_max=7 * self.knobs.failover_s + 2)
+        await asyncio.sleep(max(0.0, end - self.sim.now))  # Idle fleets clean up, report and stay as they are.
 
     def _is_drained(self) -> bool:
         """Say whether all that was stored is done, every closed shard finished, and every open one leased."""

@@ -12,19 +12,19 @@ from shardline.common._lazy import exports
 
 if TYPE_CHECKING:
     from shardline.local.sim.hosts import Host
-    from shardline.local.sim.loop import Deadlock, Livelock, SimulationError, TimeLimit
     from shardline.local.sim.runtime import SimRuntime
     from shardline.local.sim.simulation import Simulation, current_host, run, simulated
+    from shardline.local.sim.work import Deadlock, Livelock, SimulationError, TimeLimit
 
 # Exported name -> module of this package.
 _EXPORTS: dict[str, str] = {
-    "Deadlock": "loop",
+    "Deadlock": "work",
     "Host": "hosts",
-    "Livelock": "loop",
+    "Livelock": "work",
     "SimRuntime": "runtime",
     "Simulation": "simulation",
-    "SimulationError": "loop",
-    "TimeLimit": "loop",
+    "SimulationError": "work",
+    "TimeLimit": "work",
     "current_host": "simulation",
     "run": "simulation",
     "simulated": "simulation",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Coroutine
 
-    from shardline.local.sim.loop import VirtualHandle, VirtualLoop
+    from shardline.local.sim.loop import VirtualLoop
+    from shardline.local.sim.work import VirtualHandle
 
 __all__ = ["EPOCH_S", "HOST", "Host", "Power"]
 

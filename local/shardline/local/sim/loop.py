@@ -23,10 +23,19 @@ from typing import TYPE_CHECKING, Any, Never, TypeVar, TypeVarTuple, cast
 from zlib import crc32
 
 from shardline.local.sim.hosts import HOST, Host
+from shardline.local.sim.work import (
+    Deadlock,
+    Livelock,
+    SimulationError,
+    TimeLimit,
+    VirtualHandle,
+    VirtualTask,
+    bury,
+    where,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-    from types import FrameType
 
 __all__ = ["Deadlock", "Livelock", "SimulationError", "TimeLimit", "VirtualHandle", "VirtualLoop", "VirtualTask"]
 
@@ -37,71 +46,7 @@ _STEPS_AT_ONE_INSTANT_MAX = 1_000_000
 _COLLECT_STEPS = 500_000
 _TICK_S = 1e-6
 """A timer that lies ahead at all lies at least this far ahead, so that rounding cannot stop time."""
-_CLOSE_ATTEMPTS_MAX = 100
 _CANCELLED_TIMERS_MAX = 1_000
-
-
-class SimulationError(Exception):
-    """The simulation cannot go on; the message says what every waiting task waits for."""
-
-
-class Deadlock(SimulationError):
-    """Nothing is ready and nothing is timed, yet the main coroutine has not finished."""
-
-
-class Livelock(SimulationError):
-    """Callbacks run for ever without time moving."""
-
-
-class TimeLimit(SimulationError):
-    """The main coroutine had not finished when the simulated time limit was reached."""
-
-
-class VirtualHandle(asyncio.TimerHandle):
-    """A callback to run; `host` is the machine that it runs on, if any."""
-
-    __slots__ = ("host",)
-
-    def __init__(
-        self, loop: VirtualLoop, callback: Callable[..., object], args: tuple[Any, ...], context: Context, when: float
-    ) -> None:
-        # Not super().__init__: two calls per callback less, and there is no debug mode.
-        self._callback = callback
-        self._args = args
-        self._cancelled = False
-        self._loop = loop
-        self._source_traceback = None
-        self._repr = None
-        self._context = context
-        self._when = when
-        self._scheduled = False
-        self.host: Host | None = context.get(HOST)
-
-    def cancel(self) -> None:
-        """Make the callback not run; a timer's place in the heap is cleaned later."""
-        if not self._cancelled:
-            self._cancelled = True
-            self._callback = _nothing
-            self._args = ()
-            if self._scheduled:
-                self._loop.timer_cancelled()
-
-
-class VirtualTask(asyncio.Task[T]):
-    """A task that knows its host and hashes by serial number, so that sets of tasks iterate alike in every process."""
-
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, T], loop: VirtualLoop, name: str | None, context: Context, serial: int
-    ) -> None:
-        self.serial = serial
-        self.host: Host | None = context.get(HOST)
-        super().__init__(coroutine, loop=loop, name=name or f"task-{serial}", context=context)
-
-    def __hash__(self) -> int:
-        return self.serial
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
@@ -291,7 +236,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """Return one line for each unfinished task of a living host: its host, its name and where it waits."""
         tasks = sorted((t for t in self._tasks() if not t.done()), key=lambda t: t.serial)
         lines = [
-            f"  {task.host.name if task.host else '-'}: {task.get_name()} at {_where(task)}"
+            f"  {task.host.name if task.host else '-'}: {task.get_name()} at {where(task)}"
             for task in tasks
             if task.host is None or task.host.alive
         ]
@@ -310,7 +255,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._serial += 1
         task = VirtualTask(coro, self, name, context if context is not None else copy_context(), self._serial)
         if self._closed:
-            _bury(task)  # Clean-up code that starts a task while everything ends: it will never run.
+            bury(task)  # Clean-up code that starts a task while everything ends: it will never run.
         return task
 
     def _tasks(self) -> list[VirtualTask[Any]]:
@@ -392,15 +337,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)  # noqa: SLF001 - clean-up code may ask for the running loop.
         try:
             for task in unfinished:
-                _bury(task)
+                bury(task)
         finally:
             asyncio._set_running_loop(None)  # noqa: SLF001 - documented for loop implementers.
         self.ready.clear()
         self._timers.clear()
-
-
-def _nothing() -> None:
-    """Stand in for the callback of a cancelled handle."""
 
 
 def _finish(future: asyncio.Future[T], function: Callable[..., T], arguments: tuple[Any, ...]) -> None:
@@ -421,36 +362,3 @@ async def _outcome(awaitable: Generator[Any, None, T] | Awaitable[T]) -> T:
 
 async def _close_generator(generator: AsyncGenerator[Any, Any]) -> None:
     await generator.aclose()
-
-
-def _bury(task: VirtualTask[Any]) -> None:
-    """Unwind an unfinished task's coroutine; its `finally` blocks run now, when nothing can act any more."""
-    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio.gather does.
-    coroutine = task.get_coro()
-    if coroutine is None:
-        return
-    for _ in range(_CLOSE_ATTEMPTS_MAX):
-        try:
-            coroutine.close()
-        except RuntimeError:
-            continue  # It awaited while being closed: unwind the next await as well.
-        except BaseException:  # noqa: BLE001 - the world is over; nobody is left to tell.
-            return
-        return
-
-
-def _where(task: VirtualTask[Any]) -> str:
-    """Return file, line and function of the innermost frame that a task waits in."""
-    awaited: object = task.get_coro()
-    frame: FrameType | None = None
-    while awaited is not None:
-        frame = _first(awaited, "cr_frame", "gi_frame", "ag_frame") or frame
-        awaited = _first(awaited, "cr_await", "gi_yieldfrom", "ag_await")
-    if frame is None:
-        return "its first line"
-    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {frame.f_code.co_qualname}"
-
-
-def _first(thing: object, *attributes: str) -> Any:  # noqa: ANN401 - a frame, or the next thing awaited.
-    """Return the first of the attributes that is there and not None."""
-    return next((found for name in attributes if (found := getattr(thing, name, None)) is not None), None)

@@ -98,7 +98,7 @@ class Oracle(RowJudge):
 
     def _trimmed(self, event: events.RecordsTrimmed) -> None:
         shard = self.shards[event.shard_id]
-        upto = sum(1 for position in shard.positions if position.sequence_number <= event.last)
+        upto = shard.trimmed = sum(1 for position in shard.positions if position.sequence_number <= event.last)
         lost = shard.excuse(upto)
         self.excused_ids.update(user.id for user in lost)
         if lost:

@@ -115,6 +115,7 @@ class RowJudge(Judge):
             self.tokens.changed(lease, new_owner if old_owner != new_owner else None, counter)
             if counter != lease.counter and self._sender_id() == new_owner:
                 lease.sent_s = sender.sent_s
+            self._note_lost_reply(lease, sender.fault, still_owner=new_owner == self._sender_id())
         if counter != lease.counter:
             lease.changed_s = now
         lease.counter, lease.checkpoint = counter, stored
@@ -126,6 +127,14 @@ class RowJudge(Judge):
             lease.ended = True
             self.reached["shard finished"] += 1
             self._check_coverage(lease.key)
+
+    def _note_lost_reply(self, lease: Lease, fault: Fault, *, still_owner: bool) -> None:
+        """Count a worker that goes on as the owner after a write of his was applied and its reply lost."""
+        me = self._sender_id()
+        if still_owner and lease.reply_lost_to == me:
+            self.reached["lost reply resolved as applied"] += 1
+        lost = fault in {Fault.REPLY_LOST, Fault.ERROR_AFTER, Fault.HUNG}
+        lease.reply_lost_to = me if lost and still_owner else None
 
     def _check_held(self, lease: Lease, since_s: float) -> None:
         """Judge a lease that stood still, unless its owner had not begun to hold it (it was handed over)."""

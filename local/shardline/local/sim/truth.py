@@ -54,6 +54,8 @@ class ShardTruth:
     delivered: bytearray = field(default_factory=bytearray)
     done: bytearray = field(default_factory=bytearray)
     under: list[int] = field(default_factory=list[int])
+    trimmed: int = 0
+    """How many of the records are gone from the stream."""
     """The serial number of the tenure in which each record was last processed; 0 for none."""
     by_key: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     key_at: dict[str, int] = field(default_factory=dict[str, int])
@@ -118,6 +120,8 @@ class Lease:
     ended: bool = False
     epochs: list[Epoch] = field(default_factory=list[Epoch])
     moves: int = 0
+    reply_lost_to: str | None = None
+    """Whose last write on the row was applied although he was not told so."""
     lives: int = 0
     """How often the row was created: its counter starts over each time, so a token alone names no tenure."""
     cleaned_up: bool = False

@@ -40,9 +40,10 @@ class Leaving:
             shard = self._judge.shards.get(lease.shard_id)
             if shard is None or not lease.present:
                 continue
-            done = shard.first_not_done()
-            if done and shard.positions[done - 1] > lease.checkpoint:
-                what = f"{shard.positions[done - 1]} was processed, and {lease.checkpoint} is stored"
+            # What is gone from the stream cannot come again, whether it was processed, or trimmed unread.
+            done = shard.first_not_done() - 1
+            if done >= shard.trimmed and shard.positions[done] > lease.checkpoint:
+                what = f"{shard.positions[done]} was processed, and {lease.checkpoint} is stored"
                 self._judge.violate("I13", lease.key, what)
 
     def gone(self, host: Host, *, threads: int = 0, subscriptions: int = 0) -> None:
