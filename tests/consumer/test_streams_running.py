@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -27,10 +28,12 @@ from shardline.consumer.stream_events import (
 from shardline.consumer.streams import FormerStreams, StreamConfig, TrackingConfig
 from shardline.local.sim.simulation import run
 
+from tests.consumer.ledger import Ledger
 from tests.consumer.world import QUICK, World
 
 if TYPE_CHECKING:
     from shardline.local.sim.simulation import Simulation
+    from shardline.local.tables.core import LeaseTables
 
 SEVERAL = ("orders", "refunds")
 SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
@@ -41,9 +44,21 @@ def streams_of(world: World) -> set[str]:
     return {key.split(":")[1] for key in world.rows() if ":" in key}
 
 
+def watched(sim: Simulation) -> World:
+    """Return a world whose lease table is watched (I3, I4)."""
+    world = World(sim)
+    ledgers[world.services.tables] = Ledger(world)
+    return world
+
+
+ledgers: WeakKeyDictionary[LeaseTables, Ledger] = WeakKeyDictionary()
+
+
 def unharmed(world: World) -> bool:
-    """Say whether no record was lost, order held, and no background task failed."""
-    return (world.lost, world.disorder, world.named(TaskFailed)) == ([], [], [])
+    """Say whether no record was lost, order held, checkpoints stayed right, and no background task failed."""
+    ledger = ledgers[world.services.tables]
+    assert ledger.checkpoints
+    return (world.lost, world.disorder, world.named(TaskFailed), ledger.breaches) == ([], [], [], [])
 
 
 async def load(world: World, seconds: int, *streams: str) -> None:
@@ -59,7 +74,7 @@ def test_a_stream_is_added_under_load(seed: int) -> None:
     """Two workers are told of a third stream: one set of leases, both read, nothing lost or delivered twice."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in (*SEVERAL, "returns"):
             await world.create(stream)
         for name in ("w0", "w1"):
@@ -85,7 +100,7 @@ def test_a_stream_is_removed_under_load(seed: int) -> None:
     """Its leases are given back, checkpointed, and kept; its records are read on by whoever reads it; others go on."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         for name in ("w0", "w1"):
@@ -118,7 +133,7 @@ def test_a_function_lists_the_streams() -> None:
     """It is asked again and again; what it lists is read, the rest is left; its failures change nothing."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in (*SEVERAL, "returns"):
             await world.create(stream)
         listed: list[object] = ["orders", "not-yet"]
@@ -202,7 +217,7 @@ def test_former_leases_are_deleted_by_strategy(
     """After the waiting period and by the strategy only: all of a former stream's rows, none of another's."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         tracking = TrackingConfig(poll_s=5.0, former=strategy, former_wait_s=60.0, provided=provided)
@@ -227,7 +242,7 @@ def test_a_stream_that_comes_back_keeps_its_leases() -> None:
     """Tracked again before the waiting period is over, and removed again later, it waits a whole period anew."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         tracking = TrackingConfig(poll_s=5.0, former=FormerStreams.DETECT, former_wait_s=60.0)
@@ -254,7 +269,7 @@ def test_a_deleted_stream_does_not_harm_the_others(seed: int) -> None:
     """In multi-stream mode: said once per worker, no call after that but the look for it; the others go on."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         for name in ("w0", "w1"):
@@ -285,7 +300,7 @@ def test_a_recreated_stream_is_read_whole_in_multi_stream_mode(seed: int, pause_
     """Under its new identity, from its beginning although the start is LATEST; the old rows stay as they are."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         for name in ("w0", "w1"):
@@ -313,7 +328,7 @@ def test_a_stream_recreated_while_nobody_ran_is_read_whole() -> None:
     """In multi-stream mode, at a start with LATEST: the table's rows tell that its name was read before."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         world.start("w0", streams=SEVERAL, start="LATEST")
@@ -354,7 +369,7 @@ def test_a_recreated_stream_is_read_whole_in_single_stream_mode(seed: int, shard
     """The old rows meet the new shards: set back in place, counters going on; superfluous ones go; nothing is lost."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         await world.create()
         for name in ("w0", "w1"):
             world.start(name)
@@ -447,7 +462,7 @@ def test_a_stream_missing_for_a_moment_is_read_on() -> None:
     """Answers of "not found" for a minute, and the same stream again: no row changes hands, nothing is read twice."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         await world.create()
         world.start("w0")
         await load(world, 10, "orders")
@@ -492,7 +507,7 @@ def test_a_stream_is_read_by_its_arn_and_a_consumer_of_others() -> None:
     """In multi-stream mode, as across accounts: a given consumer is used as it is, none is registered."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
+        world = watched(sim)
         for stream in SEVERAL:
             await world.create(stream)
         state = world.services.state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class World:
     services: LocalServices = field(init=False)
     seen: Counter[int] = field(default_factory=Counter)
     acknowledged: list[int] = field(default_factory=list)
+    placed: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     disorder: list[tuple[str, int]] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
     hosts: dict[str, Host] = field(default_factory=dict)
@@ -82,6 +83,8 @@ class World:
             data = aggregate(*((key, b"%d" % n) for n in numbers)) if per_aggregate > 1 else b"%d" % first
             out = self.services.state.put_records(Stream(stream or self.stream), [PutEntry(data, key)], now=self.wall())
             assert out[0].sequence_number is not None
+            place = self.placed[stream or self.stream, str(out[0].shard_id)]
+            place.extend((int(out[0].sequence_number), number) for number in numbers)
             self.acknowledged.extend(numbers)
         self._next += count
 
