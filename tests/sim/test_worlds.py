@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +130,15 @@ def test_every_invariant_has_a_planted_bug() -> None:
     """A new invariant needs a new planted bug that breaks it."""
     assert PROOFS.keys() == INVARIANTS.keys()
     assert set(PROOFS.values()) <= ALL_BUGS.keys()
+
+
+def test_the_page_names_every_invariant_and_its_bug() -> None:
+    """docs/testing.md has a row for each invariant: its sentence, and the planted bug that breaks it."""
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| ")]
+    assert {row[0]: (row[1], row[3]) for row in rows if row[0] in INVARIANTS} == {
+        name: (text, PROOFS[name]) for name, text in INVARIANTS.items()
+    }
 
 
 def test_a_missing_target_is_loud() -> None:

@@ -142,7 +142,7 @@ class SimLab:
         leave = asyncio.Event()
 
         async def live() -> None:
-            async with make(self.services, SimRuntime(host)):
+            async with make(self.services, SimRuntime(host, threads=self.simulation.threads)):
                 await leave.wait()
 
         program = Program(host, host.spawn(live(), name=host.name), leave)
