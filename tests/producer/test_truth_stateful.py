@@ -32,8 +32,9 @@ from shardline.local.state.events import RecordStored
 from shardline.producer.budget import Budget, Share
 from shardline.producer.concurrency import Slots
 from shardline.producer.config import OnGap, Ordering, StreamSettings
+from shardline.producer.effects import AskMap, AskSummary, SendRequest
 from shardline.producer.outcome import Delivered, NotWritten
-from shardline.producer.pipeline import AskMap, AskSummary, Pipeline, SendRequest
+from shardline.producer.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
