@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 from hypothesis import settings
@@ -57,6 +57,9 @@ TURNS_MAX = 2000
 
 class TruthMachine(RuleBasedStateMachine):
     """One producer of one stream, its requests in flight, and those that will still land."""
+
+    kinds: ClassVar[set[str]] = set()
+    """The kinds of outcomes that were told."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,6 +225,7 @@ class TruthMachine(RuleBasedStateMachine):
             if outcome is None:
                 continue
             self.told[number] = outcome
+            self.kinds.add(type(outcome).__name__)
             places = self.places.get(number, [])
             if isinstance(outcome, Delivered):
                 place = (outcome.shard_id, int(outcome.sequence_number), outcome.sub_sequence_number)
@@ -258,3 +262,4 @@ class TruthMachine(RuleBasedStateMachine):
 def test_no_history_makes_the_producer_lie() -> None:
     """Whatever is lost, late, refused or resharded in whatever order: each put resolves once, and truthfully."""
     run_state_machine_as_test(TruthMachine, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))
+    assert TruthMachine.kinds == {"Delivered", "NotWritten", "Unknown"}
