@@ -159,7 +159,18 @@ def test_a_run_that_was_cut_goes_on() -> None:
             await asyncio.sleep(0.1)
             world.saw(record)
 
-        begin(world, "b0", slow, until=until)
+        world.hosts["b0"] = host = sim.host("b0")
+        first = Worker(
+            "again",
+            streams="orders",
+            start="TRIM_HORIZON",
+            connection=world.services,
+            runtime=SimRuntime(host),
+            config=WorkerConfig(worker_id="b0", leases=QUICK),
+            bounds=Bounds.of(until, None, wall_s=0.0),
+        )
+        first.add_handler(slow)
+        host.spawn(first.serve())
         await asyncio.sleep(15)
         world.hosts["b0"].crash()
         half = len(world.seen)

@@ -96,12 +96,14 @@ async def backfill(
 ) -> BackfillSummary:
     """Hand the records from `start` up to `until` to `handler`, and return when every shard has come there.
 
-    `start` is ``TRIM_HORIZON``, epoch seconds, or positions by shard id; `until` epoch seconds (None: now) or positions
-    by shard id. Both are of Kinesis records; the record at `start` is handled, the one at `until` is not. Where
-    positions are given only the shards named are read. A shard's children follow it, in order, while they begin before
-    `until`. `application` is a name of the run's own: called again with it and the same bounds, after a crash or in
-    another process at the same time, it goes on with what is left. `pace` caps the speed; the other arguments are those
-    of `Worker` and its `handler`. Without a policy in `on_failure` a record that fails is tried for ever.
+    `start` is ``TRIM_HORIZON``, epoch seconds, or positions by shard id; `until` epoch seconds (None: now; name it if
+    a run may be interrupted), or positions by shard id. Both are of Kinesis records; the record at `start` is handled,
+    the one at `until` is not. Where positions are given only the shards named are read. A shard's children follow it,
+    in order, while they begin before `until`; one that is still to come is waited for, by this host's clock.
+
+    `application` is a name of the run's own: called again with it and the same bounds, after a crash or in another
+    process at the same time, it goes on with what is left. `pace` caps the speed; the other arguments are those of
+    `Worker` and its `handler`. Without a policy in `on_failure` a record that fails is tried for ever.
 
     Cancelled, it stops as a worker does, with what was done checkpointed. Raises what a worker raises at its start, and
     `HandlerGaveUp`.

@@ -25,7 +25,7 @@ from shardline.consumer.driver.reading import Reading
 from shardline.consumer.driver.session import Session
 from shardline.consumer.events import PositionTrimmed, ShardEnded, ShardMoved
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
-from shardline.consumer.lineage import LATEST_PIN_EARLY_S, are_all_children, blocking_parents
+from shardline.consumer.lineage import LATEST_PIN_EARLY_S, are_all_children, blocking_parents, covers_everything
 from shardline.consumer.policy import Then
 from shardline.consumer.retrieval.polling import starting_at
 from shardline.consumer.shards import ShardEvent, ShardLife, ShardState, StopReason
@@ -212,11 +212,13 @@ class ShardConsumer:
         while not self._stopping.is_set():
             listed = await self._sync.list_shards(self._plan.stream)
             children = children_of(self._row.shard_id, listed)
-            open_ids = {shard.shard_id for shard in listed if shard.is_open}
-            if self._row.shard_id in open_ids:
+            open_shards = [shard for shard in listed if shard.is_open]
+            if self._row.shard_id in {shard.shard_id for shard in open_shards}:
                 return Reached()
             if are_all_children(self._row.shard_id, self._row.hash_range, children):
                 return ShardOver(children)
+            if self._row.shard_id not in {shard.shard_id for shard in listed} and covers_everything(open_shards):
+                return ShardOver(children, gone=True)
             await self._pause(self._context.config.leases.parent_poll_s)
         return None
 
