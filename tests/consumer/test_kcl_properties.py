@@ -29,6 +29,9 @@ LEAST = "applicationName = billing\nstreamName = orders\n"
 class Processor:
     """A processor that is never called."""
 
+    def process_records(self, process_records_input: object) -> None:
+        """Do nothing."""
+
 
 def test_the_sample_of_kclpy_means_what_it_meant() -> None:
     """The keys of KCLPy's sample file: names, start position, region, and what has no meaning here."""

@@ -10,6 +10,7 @@
     |-- MalformedAggregate                a blob carries the aggregate's magic and checksum and is not a whole aggregate
     |-- EncodeFailure / DecodeFailure      a codec refused an object / bytes
     |-- HandlerGaveUp                      a handler failed for the last time, and its policy stops the worker
+    |-- HandlerProcessFailed               a handler in a process of its own raised, or its process ended
     |-- SeekAhead                          a seek would leave out records that were not done, and may not
     |-- CheckpointRefused                  a processor's checkpoint was not stored, the table is unchanged
     |   |-- CheckpointAhead                above the last record that it was given
@@ -51,6 +52,7 @@ __all__ = [
     "Denied",
     "EncodeFailure",
     "HandlerGaveUp",
+    "HandlerProcessFailed",
     "InUse",
     "InvalidInput",
     "IteratorExpired",
