@@ -33,6 +33,7 @@ UNWATCHED_S_MAX: Final = 7 * FAILOVER_S + 2
 SETTLED_S_MAX: Final = 240.0
 QUIET_S: Final = 180.0
 PATIENCE_S: Final = 900.0
+_REST_S: Final = 150.0
 _DEPLOY_S: Final = 30.0
 """From one worker's replacement to the next one's."""
 
@@ -105,8 +106,8 @@ def _balance(seed: int, strategy: Strategy) -> Figures:
         await step("start", 200, lambda: start(20))
         await step("five more", 40, lambda: start(5))
         await step("five killed", 40, kill_five)
-        await step("rolling deploy", 400, deploy)
-        missed = [f"{name} {what}" for name, one in steps.items() for what in _astray(one)]
+        await step("rolling deploy", 200, deploy)
+        missed = [f"{name} {what}" for name, one in steps.items() for what in _astray(name, one)]
         return {"steps": steps, "missed": missed}
 
     return _played(stage, main)
@@ -118,21 +119,23 @@ def _uneven(place: int) -> int:
 
 
 async def _rest(stage: Stage) -> float | None:
-    """Wait until no lease has moved for 70 s (a balancing run is due every 60); return when the last one did."""
+    """Wait until no lease has moved for two and a half minutes; return when the last one did.
+
+    A balancing run is due every 60 s, and a leader's averages take two minutes to be trusted.
+    """
     end, last, moves = stage.sim.now + PATIENCE_S, stage.sim.now, stage.moves
     while stage.sim.now < end:
         await asyncio.sleep(1)
         if stage.moves != moves:
             last, moves = stage.sim.now, stage.moves
-        elif stage.sim.now - last > 70:
+        elif stage.sim.now - last > _REST_S:
             return last
     return None
 
 
-def _astray(step: Figures) -> list[str]:
-    late = step["balanced_s"] is None or step["balanced_s"] > SETTLED_S_MAX + 20 * _DEPLOY_S * (
-        step["moves_least"] > 200
-    )
+def _astray(name: str, step: Figures) -> list[str]:
+    allowed_s = SETTLED_S_MAX + (20 * _DEPLOY_S if name == "rolling deploy" else 0)
+    late = step["balanced_s"] is None or step["balanced_s"] > allowed_s
     return ["balanced late"] * late + ["moves in quiet"] * (step["moves_in_quiet"] > 0)
 
 
@@ -148,8 +151,10 @@ def calls(seed: int) -> Figures:
     return _calls(seed, workers=20, shards=200, window_s=600.0)
 
 
-def _calls(seed: int, *, workers: int, shards: int, window_s: float, settle_s: float = 120.0) -> Figures:
-    stage = Stage(seed, shards)
+def _calls(
+    seed: int, *, workers: int, shards: int, window_s: float, settle_s: float = 120.0, poll_s: float = 5.0
+) -> Figures:
+    stage = Stage(seed, shards, idle_s=poll_s, record_s=poll_s)
 
     async def main() -> Figures:
         stage.start(workers)
@@ -300,8 +305,11 @@ def reshard(seed: int, shards: int = 1000) -> Figures:
 
 
 def large(seed: int) -> Figures:
-    """Play 10,000 shards on 20 workers for a quarter of an hour: calls per worker and fail-over time."""
-    return _calls(seed, workers=20, shards=10_000, window_s=600.0, settle_s=240.0)
+    """Play 10,000 shards on 20 workers for a quarter of an hour: calls per worker and fail-over time.
+
+    Shards are polled once a minute only: their reads are not what is measured, and would take most of the time.
+    """
+    return _calls(seed, workers=20, shards=10_000, window_s=600.0, settle_s=240.0, poll_s=60.0)
 
 
 SCENARIOS: Final[dict[str, Callable[[int], Figures]]] = {
