@@ -211,3 +211,14 @@ def test_the_continuation_survives_the_trim() -> None:
     put(state, b"new", now=late)
     start = StartAt(StartKind.AFTER_SEQUENCE_NUMBER, heartbeat.continuation_sequence_number)
     assert data(drain(state.subscribe(arn, FIRST, start, now=late), late)) == [b"new"]
+
+
+def test_what_expires_unread_is_not_waited_for() -> None:
+    """A subscription whose next record was trimmed sleeps on; it does not spin."""
+    state, arn = made(heartbeat_s=60.0)
+    state.streams["orders"].retention_hours = 10 / 3600  # type: ignore[assignment]  # Ten seconds do for a test.
+    subscription = state.subscribe(arn, FIRST, HORIZON, now=NOW)
+    drain(subscription, NOW)
+    put(state, b"expires", now=NOW + 2)
+    assert subscription.poll(NOW + 13) is None
+    assert subscription.next_wakeup() > NOW + 13

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -599,6 +600,27 @@ def test_closed_producer_refuses() -> None:
 
     world.run(main)
     assert world.data() == [b"x"]
+
+
+@pytest.mark.parametrize("ordering", [Ordering.NONE, Ordering.BY_KEY, Ordering.BY_SHARD])
+def test_no_order_lets_more_records_in_than_may_be(ordering: Ordering) -> None:
+    """Records that wait for their key's predecessor count beside those in open aggregates: together never too many."""
+    world = World()
+    settings = replace(FAST, ordering=ordering, buffer_records_max=4, linger_s=0.05)
+
+    async def main() -> None:
+        async with world.producer(settings) as producer:
+            producer.put_nowait(b"sent", "a")
+            await asyncio.sleep(0.06)  # On its way: what follows of this key waits.
+            accepted = 1
+            for number in range(8):
+                with contextlib.suppress(BufferFull):
+                    producer.put_nowait(b"%d" % number, "a" if number % 2 else "b")
+                    accepted += 1
+                assert producer.pending_records <= 4
+            assert accepted >= 4
+
+    world.run(main)
 
 
 def test_put_nowait_says_full() -> None:

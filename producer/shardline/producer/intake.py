@@ -97,7 +97,7 @@ class Intake:
         pipeline = self._pipeline
         place = pipeline.router.place(record)
         records_max = pipeline.settings.buffer_records_max
-        if records_max is not None and pipeline.pending_records >= records_max:
+        if self._is_full():
             return None
         single = not pipeline.aggregating or not pipeline.aggregator.fits_aggregate(record)
         if (single or pipeline.keys is not None) and pipeline.aggregator.seal_before(record, place, now, single=single):
@@ -124,8 +124,15 @@ class Intake:
 
     def _wait(self, keys: KeyGate, record: Accepted, now: float) -> tuple[Delivery, int] | None:
         assert record.hash_bytes is not None
+        if self._is_full():
+            return None
         cost = record_cost(record) + (PACKAGE_OVERHEAD_BYTES if keys.opens_line(record.hash_bytes) else 0)
         return keys.wait(record.hash_bytes, record, now) if self._pipeline.share.try_take(cost, 1) else None
+
+    def _is_full(self) -> bool:
+        """Say whether as many records as may be are held, those in open aggregates (not in the share yet) counted."""
+        records_max = self._pipeline.settings.buffer_records_max
+        return records_max is not None and self._pipeline.pending_records >= records_max
 
     def _stopped(self, hash_bytes: bytes) -> bool:
         pipeline = self._pipeline

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shardline.local.sim.hosts import Host
     from shardline.local.sim.network import Network
     from shardline.local.sim.simulation import Simulation
-    from shardline.local.sim.truth import Lease, ShardTruth
+    from shardline.local.sim.truth import Lease, Place, ShardTruth
 
 __all__ = ["INVARIANTS", "Judge", "Violation", "ViolationError", "payload", "user_ids"]
 
@@ -92,6 +92,8 @@ class Judge:
         self.reached: Counter[str] = Counter()
         self.shards: dict[str, ShardTruth] = {}
         self.leases: dict[str, Lease] = {}
+        self.places: dict[str, list[Place]] = {}
+        """Where the copies of each user record stand in the stream."""
         self.table_writes: deque[str] = deque(maxlen=100)
         self.tokens = tokens.Tokens(self.violate)
         self._workers: dict[Host, str] = {}

@@ -41,7 +41,6 @@ class Oracle(RowJudge):
 
     def __init__(self, simulation: Simulation, network: Network, *, failover_s: float = 10.0) -> None:
         super().__init__(simulation, network, failover_s=failover_s)
-        self.places: dict[str, list[Place]] = {}
         self.outcomes: dict[str, tuple[str, Place | None]] = {}
         self.put_ids: dict[str, float] = {}
         self.ranges: dict[str, HashRange] = {}

@@ -180,8 +180,9 @@ class Subscription:
             self.ended = True
             return None
         self._state.trim(self._stream, self._shard, now)
+        self._position = max(self._position, self._shard.trimmed)  # What expired unread is not waited for.
         event = self._records(now) if now >= self._free_s else None
-        if event is None and now - self._sent_s >= self._state.options.heartbeat_s:
+        if event is None and now >= self._sent_s + self._state.options.heartbeat_s:  # As `next_wakeup` adds it up.
             event = SubscribeEvent((), self._continuation(), self._shard.behind_ms(self._position, now))
         if event is not None:
             self._sent_s = now

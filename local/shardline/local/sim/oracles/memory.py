@@ -37,7 +37,7 @@ class Memory:
         self._read_ahead_max = read_ahead_max
         self._bytes: Counter[str] = Counter()
         self._records: Counter[str] = Counter()
-        self._sizes: dict[str, int] = {}
+        self._sizes: dict[str, tuple[str, int]] = {}
         self._resolved: set[str] = set()
         self._read: dict[tuple[str, str], list[int]] = {}
 
@@ -45,7 +45,7 @@ class Memory:
         """Take that a put returned: the producer holds the record until it resolves it."""
         if user_id in self._resolved:
             return
-        self._sizes[user_id] = size
+        self._sizes[user_id] = producer, size
         self._bytes[producer] += size
         self._records[producer] += 1
         if self._bytes_max is not None and self._bytes[producer] > self._bytes_max:
@@ -54,15 +54,25 @@ class Memory:
             if self._records[producer] == self._records_max:
                 self._judge.reached["producer's buffer full"] += 1
             if self._records[producer] > self._records_max:
-                self._judge.violate("I8", producer, f"holds {self._records[producer]} of {self._records_max} records")
+                self._judge_records(producer, self._records_max)
+
+    def _judge_records(self, producer: str, records_max: int) -> None:
+        """Judge those that are not in the stream yet: it tells of records that share a delivery together, at the end.
+
+        A part of an aggregate that was cut anew may be there, and its room given back, while the rest is sent again.
+        """
+        places = self._judge.places
+        held = sum(whose == producer and user_id not in places for user_id, (whose, _) in self._sizes.items())
+        if held > records_max:
+            self._judge.violate("I8", producer, f"holds {held} of {records_max} records")
 
     def resolved(self, producer: str, user_id: str) -> None:
         """Take that a record's fate is known: the producer has no reason to hold it."""
-        size = self._sizes.pop(user_id, None)
-        if size is None:
+        held = self._sizes.pop(user_id, None)
+        if held is None:
             self._resolved.add(user_id)
             return
-        self._bytes[producer] -= size
+        self._bytes[producer] -= held[1]
         self._records[producer] -= 1
 
     def accounted(self, producer: str, used: int, peak: int, limit: int, *, closed: bool = False) -> None:
