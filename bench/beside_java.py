@@ -44,6 +44,11 @@ READ_WARM_OURS: Final = {100: 300_000, 1_024: 40_000}
 GOALS: Final = {("produce", 100): 1 / 20, ("produce", 1_024): 1 / 6, ("consume", 100): 0.65, ("consume", 1_024): 0.65}
 ROUNDS: Final = {"produce": 4, "consume": 2}
 OURS: Final = "shardline"
+CASES: Final = {
+    OURS: "produce/{size}/shardline_cbor/cbor/tls",
+    f"{OURS}, blocking": "produce/{size}/shardline_cbor,_blocking/cbor/tls",
+}
+"""Ours, as `make bench` measures it: its cases' names."""
 READY_S_MAX: Final = 120.0
 NOTE_S_MAX: Final = 300.0
 _POLL_S: Final = 0.005
@@ -128,8 +133,8 @@ def produce(size: int, rounds: int) -> list[Row]:
         for _ in range(rounds):
             for name, side in sides.items():
                 found.setdefault(name, []).append(_put(side, PUT[size]) / PUT[size])
-            for name, case in ((OURS, "shardline"), (f"{OURS}, blocking", "shardline,_blocking")):
-                found.setdefault(name, []).append(measured_apart(f"produce/{size}/{case}/cbor/tls"))
+            for name, case in CASES.items():
+                found.setdefault(name, []).append(measured_apart(case.format(size=size)))
     return rows("produce", size, found, KPL.name)
 
 

@@ -21,7 +21,7 @@ from shardline.common.records import SHARD_END, TRIM_HORIZON, Position
 from shardline.consumer.leases.row import LeaseRow, NewLease, new_item
 from shardline.local.state.core import KinesisState
 
-from bench import beside_java
+from bench import beside_java, cases_produce
 from bench.beside_java import OURS, rows
 from bench.prefilled import pages
 from tools.interop import __main__ as interop
@@ -227,6 +227,12 @@ def test_the_medians_are_set_beside_theirs_and_the_goal() -> None:
     assert (theirs.us_per_user_record, theirs.share, theirs.goal, theirs.missed) == (45.0, None, None, False)
     assert (ours.us_per_user_record, ours.share, ours.goal, ours.missed) == (2.0, 0.0444, 0.05, False)
     assert rows("consume", 100, {"kcl": [1e-6], OURS: [0.66e-6]}, "kcl")[1].missed
+
+
+def test_the_cases_measured_beside_the_kpl_exist() -> None:
+    """`make bench` knows our producer's cases by the names that `make bench-java` asks for."""
+    names = {case.name for case in cases_produce.CASES}
+    assert {case.format(size=size) for case in beside_java.CASES.values() for size in beside_java.SIZES} <= names
 
 
 def test_every_record_of_the_full_stream_belongs_to_its_shard() -> None:
