@@ -40,6 +40,7 @@ class Tracked:
         self.asked = StreamsAsked.of(streams, start, multi_stream)
         self._handlers: dict[str, HandlerSpec] = {}
         self._pulled: HandlerSpec | None = None
+        self._parks = False
 
     @property
     def has_handlers(self) -> bool:
@@ -68,17 +69,22 @@ class Tracked:
 
         Where the worker itself `parks` (malformed aggregates), for a handler without a lot, too.
         """
-        self._pulled = pulled
-        if parks and any(handler.policy.lot is None for handler in self.handlers or (pulled,) if handler is not None):
-            raise InvalidInput("malformed", "park only where every handler has a lot: on_failure=park_record(...)")
+        self._pulled, self._parks = pulled, parks
+        if self.asked.grows and self._handlers.get(""):
+            self._checked(self._handlers[""])  # What streams that are added later get.
         for config in self.asked.configs:
             self.handler_of(config.stream)
 
     def handler_of(self, stream: Stream) -> HandlerSpec:
-        """Return what handles a stream; raises `InvalidInput` where nothing does."""
+        """Return what handles a stream; raises `InvalidInput` where nothing does, or has no lot and needs one."""
         handler = self._pulled or self._handlers.get(stream.name) or self._handlers.get("")
         if handler is None:
             raise InvalidInput("handler", f"given for every stream; {stream.name} has none")
+        return self._checked(handler)
+
+    def _checked(self, handler: HandlerSpec) -> HandlerSpec:
+        if self._parks and handler.policy.lot is None:
+            raise InvalidInput("malformed", "park only where every handler has a lot: on_failure=park_record(...)")
         return handler
 
     async def open_pools(self, runtime: Runtime, stack: AsyncExitStack) -> None:
