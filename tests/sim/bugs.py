@@ -361,7 +361,9 @@ BUGS: dict[str, Bug] = {
         ((LeaseWrites, "take", _take_without_counter),), ("squeezed", "late applies"), "take without the counter"
     ),
     "restart credited from its own send": Bug(
-        ((HeldLease, "_renew_first", _restart_credits_itself),), ("squeezed",), "restart credited from its own send"
+        ((HeldLease, "_renew_first", _restart_credits_itself),),
+        ("late restarts",),
+        "restart credited from its own send",
     ),
     "no local expiry": Bug(((HeldLease, "valid_until", _never_expires),), ("clocks and pauses", "lost replies")),
     "stale checkpoint at take": Bug(((HeldLease, "_acquire", _stale_checkpoint),), ("lost replies", "auditor off")),

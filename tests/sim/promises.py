@@ -33,6 +33,20 @@ def _squeezed(seed: int, random: Random) -> Knobs:
     )
 
 
+def _late_restarts(seed: int, random: Random) -> Knobs:
+    return replace(
+        plain(seed, random, "late restarts"),
+        rates=Rates(squeeze=3.0, crash=3.0),
+        dynamodb=Faults(slow_s=1.6, late=0.3, late_s=5.0, reply_lost=0.1),
+        failover_s=5.0,
+        idle_s=1.0,
+        linger_s=0.1,
+        records_per_s=5.0,
+        same_id=True,
+        restart_s=1.0,
+    )
+
+
 def _stalled(seed: int, random: Random) -> Knobs:
     return replace(
         plain(seed, random, "producer stall"),
@@ -181,6 +195,7 @@ def _superseded(seed: int, random: Random) -> Knobs:
 
 PROMISES: dict[str, Callable[[int, Random], Knobs]] = {
     "squeezed": _squeezed,
+    "late restarts": _late_restarts,
     "producer stall": _stalled,
     "slow handlers": _slow_handlers,
     "hung handlers": _hung_handlers,
