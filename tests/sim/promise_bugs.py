@@ -240,7 +240,7 @@ PROOFS: Final[dict[str, str]] = {
     "I4b": "checkpoint conditioned on owner and epoch",
     "I5": "child started before one parent",
     "I6": "stale checkpoint at take",
-    "I7": "unknown error code drops the record",
+    "I7": "results paired by position",
     "I8": "put takes more than the memory",
     "I9": "no children created",
     "I10": "leases of the dead left alone",
