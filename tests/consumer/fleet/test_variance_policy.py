@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from random import Random
 
 import pytest
@@ -39,6 +40,14 @@ def after(view: FleetView, moves: list[Move]) -> FleetView:
 def load(view: FleetView, worker_id: str) -> float:
     """Return the weight that a worker carries."""
     return sum(one.weight for one in view.leases if one.owner == worker_id)
+
+
+def unevenness(view: FleetView) -> float:
+    """Return the sum of the squares of what each worker carries."""
+    loads: dict[str | None, float] = defaultdict(float)
+    for one in view.leases:
+        loads[one.owner] += one.weight
+    return sum(carried**2 for carried in loads.values())
 
 
 def test_a_new_lease_goes_to_the_coolest() -> None:
@@ -139,8 +148,8 @@ def test_every_lease_finds_a_live_worker_once(workers: int, leases: int, seed: i
     assert all(load(settled, one) <= share + 2 * max(weights, default=0.0) for one in ids)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(2, 40), st.integers(1, 120), st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+@given(st.integers(2, 300), st.integers(1, 500), st.integers(0, 2**32))
 def test_repeated_runs_come_to_rest(workers: int, leases: int, seed: int) -> None:
     """From any ownership, balancing again and again reaches a fleet that it leaves alone."""
     random = Random(seed)
@@ -153,7 +162,7 @@ def test_repeated_runs_come_to_rest(workers: int, leases: int, seed: int) -> Non
         moves = decide_by_variance(view, DEFAULT, balance=True, random=random)
         if not moves:
             return
-        before = sum(load(view, one) ** 2 for one in ids)
+        before = unevenness(view)
         view = after(view, moves)
-        assert sum(load(view, one) ** 2 for one in ids) <= before + 1e-6
+        assert unevenness(view) <= before + 1e-6
     pytest.fail("the fleet never came to rest")
