@@ -18,6 +18,7 @@ from shardline.consumer.lineage import (
     application_pin,
     child_leases,
     covers_everything,
+    find_hole,
     initial_leases,
     missing_leases,
     unknown_parents,
@@ -89,17 +90,27 @@ class ShardSync:
         """Create the leases of a stream that has none among `rows`, nor when its shards are listed."""
         await self.identify(plan)
         self._pins[plan.lease_prefix] = application_pin(of_stream(plan, rows), self._began_s)
-        if plan.start is None or of_stream(plan, rows):
+        if plan.start is None:
+            return
+        if mine := of_stream(plan, rows):
+            await self._complete(plan, mine)
             return
         started = self._context.runtime.monotonic()
         shards = await self._snapshot(plan, plan.start)
-        if of_stream(plan, await self.rows()):
+        if mine := of_stream(plan, await self.rows()):
+            await self._complete(plan, mine)
             return  # Another worker was quicker, perhaps by a list from before a reshard: its leases stand.
         pin = application_pin((), self._context.runtime.wall())
         self._pins[plan.lease_prefix] = pin
         leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
         await self._create(plan, leases, "initial")
         self._synced(started)
+
+    async def _complete(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
+        """Create what a worker left out that stopped in the middle of the first leases; an audit would, but later."""
+        ranges = [row.hash_range for row in rows if row.hash_range is not None and row.checkpoint != SHARD_END]
+        if len(ranges) == len(rows) and find_hole(ranges) is not None:
+            await self.repair(plan)
 
     async def items(self) -> list[Item]:
         """Return the lease table as it stands, consistently read."""
