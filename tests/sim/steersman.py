@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import SeekAhead
 from shardline.common.records import TRIM_HORIZON, Position
+from shardline.consumer.events import ShardMoved
 from shardline.consumer.sought import RecordsSkipped, ShardSought
 
 from tests.sim.chaos import Chaos
@@ -41,6 +42,10 @@ class _Fleet(Fleet):
             after = _position(event.after) if event.after else None
             oracle.sought(slot.worker_id, event.lease, event.token, _position(event.before))
             oracle.skipped(event.lease, after, _position(event.before))
+            numbers = (-1 if after is None else after.sequence_number, _position(event.before).sequence_number)
+            self._world.blobs.skipped(event.lease, *numbers)
+        elif isinstance(event, ShardMoved):
+            self._world.memory.forget(slot.worker_id, event.lease)  # What was read and waited was let go.
         super()._watch(slot, event)
 
 

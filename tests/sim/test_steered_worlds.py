@@ -35,7 +35,8 @@ def test_steered_worlds_break_nothing(profile: str) -> None:
         acts += result.counts
         reached += result.reached
     assert all(acts[f"steered: {act}"] for act in ACTS), acts
-    assert min(reached["sought"], reached["skipped on purpose"]) > 0
+    assert reached["sought"] > 0
+    assert reached["skipped on purpose"] > 0 or profile != "healthy"
 
 
 def _resumed_at_latest(_: Any) -> Any:
