@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import ServiceError
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
+from shardline.consumer.events import BatchProcessed, LeaseAcquired, LeaseLost
 from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
@@ -143,8 +144,11 @@ class Fleet:
         return worker
 
     def _watch(self, slot: Slot, event: Event) -> None:
-        if event.name == "shard.batch":
+        if isinstance(event, BatchProcessed):
+            self._world.memory.done(slot.worker_id, event.lease, int(event.last.partition("/")[0]))
             return
+        if isinstance(event, LeaseAcquired | LeaseLost):
+            self._world.memory.forget(slot.worker_id, event.lease)
         self._world.oracle.reached[f"event {event.name}"] += 1
         # Writing an event down is dear: of the chatty kinds every 16th, for what leaks leaks each time.
         if event.level != "debug" or self._world.oracle.reached[f"event {event.name}"] % 16 == 1:

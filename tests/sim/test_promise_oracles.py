@@ -66,6 +66,8 @@ def test_a_worker_that_reads_too_far_ahead_is_found(scene: Scene) -> None:
     memory.read("A", FIRST, numbers[0], numbers[1])
     memory.delivered("A", FIRST, Position(numbers[1], 0))
     memory.read("A", FIRST, numbers[1], numbers[2])
+    memory.done("A", FIRST, numbers[1])  # What no handler gets makes room as well,
+    memory.forget("A", FIRST)  # and so does the loss of the lease.
     assert scene.broken == set()
     memory.read("A", FIRST, numbers[0], numbers[2])
     assert scene.broken == {"I8"}
@@ -165,6 +167,8 @@ def test_a_malformed_record_in_part_or_not_at_all_is_found(scene: Scene) -> None
     blobs = Blobs(scene.oracle)
     blobs.stored(FIRST, 7, b"whole")
     blobs.stored(FIRST, 8, b"never")
+    blobs.stored(FIRST, 3, b"gone with retention")
+    blobs.skipped(FIRST, -1, 4)
     blobs.delivered(FIRST, Position(7, 0), b"whole")
     assert (scene.broken, blobs.pending()) == (set(), 1)
     blobs.finish()

@@ -7,6 +7,7 @@ import gc
 import os
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from math import inf, nextafter
 from typing import TYPE_CHECKING
 
@@ -393,3 +394,41 @@ def test_one_seed_is_one_trace_in_every_process() -> None:
     ]
     assert traces[0] == traces[1]
     assert len(set(traces[0])) == 3
+
+
+def test_nested_clean_up_that_awaits_is_unwound_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crashed task's coroutines are closed from the innermost on: none is left to the garbage collector."""
+    left: list[str] = []
+
+    async def leave(name: str) -> None:
+        left.append(name)
+        await asyncio.sleep(1)
+        left.append(f"{name} never")
+
+    @asynccontextmanager
+    async def room(name: str) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await leave(name)
+
+    async def inner() -> None:
+        async with room("inner"), room("innermost"):
+            await asyncio.sleep(100)
+
+    async def outer() -> None:
+        async with room("outer"):
+            await inner()
+
+    async def main(sim: Simulation) -> None:
+        host = sim.host("a")
+        host.spawn(outer())
+        await asyncio.sleep(1)
+        host.crash()
+
+    unraisable: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    run(main)
+    gc.collect()
+    assert left == ["innermost", "inner", "outer"]
+    assert unraisable == []

@@ -25,7 +25,7 @@ from shardline.local.sim.oracles.memory import Memory
 from shardline.local.sim.oracles.secrets import Secrets
 from shardline.local.sim.oracles.storms import Storms
 from shardline.local.state.core import KinesisState
-from shardline.local.state.events import RecordsRead
+from shardline.local.state.events import RecordsRead, RecordsTrimmed
 from shardline.local.state.options import KinesisOptions, Limits, ShardEnd
 from shardline.local.tables.core import LeaseTables, TableOptions
 
@@ -127,6 +127,8 @@ class World:
 
     def _sink(self, event: StateEvent) -> None:
         self._judge_sink(event)
+        if isinstance(event, RecordsTrimmed):
+            self.blobs.skipped(event.shard_id, -1, event.last + 1)
         sender = self.network.sender
         if isinstance(event, RecordsRead) and event.records and sender is not None and sender.fault is Fault.NONE:
             worker = self.oracle.worker_of(sender.host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shardline.local.sim.hosts import HOST, Host
@@ -18,7 +19,7 @@ __all__ = ["Deadlock", "Livelock", "SimulationError", "TimeLimit", "VirtualHandl
 
 T = TypeVar("T")
 
-_CLOSE_ATTEMPTS_MAX = 100
+_CLOSE_ATTEMPTS_MAX = 1000
 
 
 class SimulationError(Exception):
@@ -95,13 +96,23 @@ def bury(task: VirtualTask[Any]) -> None:
     if coroutine is None:
         return
     for _ in range(_CLOSE_ATTEMPTS_MAX):
-        try:
-            coroutine.close()
-        except RuntimeError:
-            continue  # It awaited while being closed: unwind the next await as well.
-        except BaseException:  # noqa: BLE001 - the world is over; nobody is left to tell.
+        unfinished = _chain(coroutine)
+        if not unfinished:
             return
-        return
+        # From the innermost on: one that awaits while it is closed would be left to the garbage collector by the outer
+        # ones. It raises RuntimeError, and its next await is unwound first. Whatever else it raises, nobody is left.
+        with suppress(BaseException):
+            unfinished[-1].close()
+
+
+def _chain(coroutine: object) -> list[Any]:
+    """Return a coroutine and those it awaits, outermost first, as far as they have not ended."""
+    found: list[Any] = []
+    awaited: Any = coroutine
+    while awaited is not None and _first(awaited, "cr_frame", "gi_frame") is not None:
+        found.append(awaited)
+        awaited = _first(awaited, "cr_await", "gi_yieldfrom")
+    return found
 
 
 def where(task: VirtualTask[Any]) -> str:

@@ -41,7 +41,7 @@ class Blobs:
         self._delivered.add(place)
 
     def skipped(self, shard_id: str, after: int, before: int) -> None:
-        """Take that the numbers between these were left out on purpose: a told skip."""
+        """Take that the numbers between these need no delivery: a told skip, or what retention took."""
         self._delivered |= {
             place for place in self._stored if place.shard_id == shard_id and after < place.number < before
         }

@@ -100,6 +100,12 @@ class Memory:
         if waiting:
             self._read[worker, shard_id] = [one for one in waiting if one >= position.sequence_number]
 
+    def done(self, worker: str, shard_id: str, last: int) -> None:
+        """Take that a worker is through with everything up to a number, records that no handler gets included."""
+        waiting = self._read.get((worker, shard_id))
+        if waiting:
+            self._read[worker, shard_id] = [one for one in waiting if one > last]
+
     def forget(self, worker: str, shard_id: str) -> None:
         """Forget what a worker had read of a shard: its tenure is over."""
         self._read.pop((worker, shard_id), None)
