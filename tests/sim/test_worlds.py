@@ -112,7 +112,7 @@ def test_a_failing_world_shrinks_to_what_it_needs(capsys: pytest.CaptureFixture[
     with planted(BUGS["no children created"]):
         assert shrink(draw(1, "auditor off")) == 1
     printed = capsys.readouterr().out
-    assert printed.startswith("# I9\n")
+    assert printed.startswith(("# I1\n", "# I9\n"))  # Records without anybody, or shards: whatever comes first.
     assert "workers=1, shards=1" in printed
     assert "rates=Rates(reshard=" in printed
     assert "Faults" not in printed
