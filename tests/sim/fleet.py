@@ -82,7 +82,7 @@ class Fleet:
         try:
             while not self._stopping:
                 try:
-                    slot.worker = self._worker(slot, host)
+                    slot.worker, slot.asked_s = self._worker(slot, host), None  # Whom it followed may have been asked.
                     async with slot.worker:
                         await slot.worker.wait()
                     await self._left(slot, host)

@@ -291,7 +291,9 @@ def _parked_keys(seed: int, random: Random) -> Knobs:
 
 def _parking(knobs: Knobs, random: Random) -> Knobs:
     handler = replace(knobs.handler, park_attempts=2, park_keys=True, poison=random.choice((0.01, 0.03)))
-    rates = replace(knobs.rates, reshard=max(knobs.rates.reshard, random.choice((0.0, 1.0))))
+    # No operator's hands: tokens, which fence parked keys, begin anew with a row that is made again.
+    reshard = max(knobs.rates.reshard, random.choice((0.0, 1.0)))
+    rates = replace(knobs.rates, reshard=reshard, row_deleted=0.0, row_edited=0.0)
     return replace(knobs, handler=handler, rates=rates, retention_s=None)
 
 

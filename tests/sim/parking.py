@@ -148,7 +148,8 @@ class ParkingJudge:
         self.lot.append(parked)
         if shard.records[index] != user:
             self._oracle.violate("I1", shard.shard_id, f"what was parked at {index} is not {user.id} whole")
-        if self._oracle.leases[shard.shard_id].owner == worker:
+        superseded = self._oracle.leases[shard.shard_id].owner != worker
+        if not superseded:
             shard.done[index] = shard.delivered[index] = 1
             self._oracle.excused_ids.add(user.id)
         else:
@@ -158,7 +159,8 @@ class ParkingJudge:
             return
         if not _stands(self._items.get(shard.shard_id), user.key):
             self._oracle.violate("PK1", shard.shard_id, f"{user.id} joined the lot, its key does not stand")
-        if any(not shard.done[before] for before in shard.by_key[user.key] if before < index):
+        earlier = (before for before in shard.by_key[user.key] if before < index)
+        if not superseded and not all(shard.done[before] for before in earlier):
             self._oracle.violate("I2", shard.shard_id, f"{user.id} joined the lot before earlier ones of its key")
         self._oracle.reached["record followed its key" if parked.attempts == 0 else "key parked"] += 1
         self._waiting[user.key].add(one)

@@ -44,7 +44,9 @@ class Tokens:
         self._highest.pop(lease.key, None)
 
     def began(self, lease: Lease | None, shard_id: str, worker: str, token: int) -> None:
-        """Judge the first delivery under a token."""
+        """Judge the first delivery under a token; an earlier life of the row says nothing of the present one."""
+        if lease is not None and (not lease.present or lease.life_of(worker) != lease.lives):
+            return
         highest = self._highest.get(shard_id)
         superseded = lease is not None and lease.superseded(worker) is not None
         if highest is not None and token <= highest.token and not superseded:
