@@ -306,17 +306,13 @@ def _breaking(knobs: Knobs, random: Random) -> Knobs:
     return replace(knobs, fanout=True, kinesis=replace(knobs.kinesis, broken=random.choice((0.01, 0.05))))
 
 
-def _orderly(knobs: Knobs, random: Random) -> Knobs:
-    return replace(PROMISES["rolling"](knobs.seed, random), profile="swarm")
-
-
 _PLAIN_SEEDS = 12
 """The first seeds of the swarm go without further knobs: bugs and rare branches have their worlds among them."""
-_FURTHER = (_parking, _switching, _breaking, _orderly)
+_FURTHER = (_parking, _switching, _breaking)
 
 
 def _whole_swarm(seed: int, random: Random) -> Knobs:
-    """Turn on, in a third of the seeds, what changes a world altogether: parked keys, AUTO, broken streams, peace."""
+    """Turn on, in a third of the seeds, what changes a world altogether: parked keys, AUTO, broken streams."""
     knobs = _swarm(seed, random)
     more = Random(f"knobs/further/{seed}")
     if seed <= _PLAIN_SEEDS or more.random() > 1 / 3:

@@ -35,6 +35,7 @@ SECONDS = 90.0
 SEEDS_MIN = 100
 CPU_S_MAX = 60
 """A world that needs more has hung inside one callback."""
+_SEEDS_PER_POOL = 200
 _LAST_WORLD_S = 3.0
 """A world that is begun so long before the end is done by then."""
 REACH_SEEDS = 400
@@ -170,11 +171,18 @@ class Run:
     def play(self) -> None:
         """Play until the time, or the number of seeds, is reached."""
         source = jobs(self.options.first, self.options.profile)
-        with ProcessPoolExecutor(self.options.processes, max_tasks_per_child=64) as pool:
-            profiles = [] if self.options.profile else sorted(set(WANTED.values()))
+        profiles = [] if self.options.profile else sorted(set(WANTED.values()))
+        while profiles or self._more():
+            self._play_some(profiles, source)
+            profiles = []
+
+    def _play_some(self, profiles: list[str], source: Iterator[tuple[int, str]]) -> None:
+        """Play in new processes, as old ones grow; `max_tasks_per_child` would do, but deadlocks (CPython 115634)."""
+        until = self._handed + _SEEDS_PER_POOL
+        with ProcessPoolExecutor(self.options.processes) as pool:
             running: set[Future[Any]] = {pool.submit(focus, profile) for profile in profiles}
-            while running or self._more():
-                while self._more() and len(running) < 2 * self.options.processes:
+            while running or (self._more() and self._handed < until):
+                while self._more() and self._handed < until and len(running) < 2 * self.options.processes:
                     running.add(pool.submit(play, *next(source)))
                     self._handed += 1
                 done, running = wait(running, return_when=FIRST_COMPLETED)
