@@ -19,6 +19,7 @@ from shardline.consumer.streams import (
     FormerLeases,
     FormerStreams,
     Identity,
+    StrayLeases,
     StreamConfig,
     StreamLife,
     StreamsAsked,
@@ -136,6 +137,17 @@ def test_a_former_stream_is_due_after_the_wait() -> None:
     view.reset()
     assert view.on_scan(stored, ["1:a:1"], none, 122.0) == []
     assert view.on_scan(stored, ["1:a:1"], none, 182.0) == ["1:b:1"]
+
+
+def test_a_stray_lease_is_due_after_a_failover_time_unwritten() -> None:
+    """Counted anew when somebody wrote it, or when it was ours or not ours in between."""
+    strays = StrayLeases(10.0)
+    assert strays.on_round({"a": 4, "b": 1}, 0.0) == []
+    assert strays.on_round({"a": 4, "b": 2}, 9.9) == []
+    assert strays.on_round({"a": 4, "b": 2}, 10.0) == ["a"]
+    assert strays.on_round({"b": 2}, 19.0) == []
+    assert strays.on_round({"a": 4, "b": 2}, 20.0) == ["b"]
+    assert strays.on_round({"a": 4, "b": 2}, 30.0) == ["a", "b"]
 
 
 def test_strategies_say_whose_leases_may_go() -> None:

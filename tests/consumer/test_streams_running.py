@@ -480,6 +480,36 @@ def test_a_stream_missing_for_a_moment_is_read_on() -> None:
     run(main, until=900)
 
 
+@pytest.mark.parametrize("tracked_again_s", [None, 1.0])
+def test_a_lease_assigned_after_its_stream_was_removed_is_given_back(tracked_again_s: float | None) -> None:
+    """A leader's list may lag behind: nobody renews such a lease; one that is tracked again in time is just read."""
+
+    async def main(sim: Simulation) -> None:
+        world = watched(sim)
+        for stream in SEVERAL:
+            await world.create(stream)
+        worker = world.start("w0", streams=SEVERAL)
+        await load(world, 10, *SEVERAL)
+        await world.drained()
+        await worker.remove_stream("refunds")
+        strays = [key for key in world.rows() if ":refunds:" in key]
+        for key in strays:
+            row = world.rows()[key]
+            assert row.owner is None
+            world.overwrite(key, leaseOwner="w0", leaseCounter=row.counter + 1)
+        if tracked_again_s is not None:
+            await asyncio.sleep(tracked_again_s)
+            await worker.add_stream("refunds")
+        await load(world, 20, "orders")
+        owner = None if tracked_again_s is None else "w0"
+        assert [world.rows()[key].owner for key in strays] == [owner] * len(strays)
+        await world.drained()
+        await world.stop()
+        assert unharmed(world)
+
+    run(main, until=600)
+
+
 def test_leases_of_the_other_mode_are_reported() -> None:
     """An application that changes between single- and multi-stream mode leaves its leases behind: said loudly."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "FormerLeases",
     "FormerStreams",
     "Identity",
+    "StrayLeases",
     "StreamConfig",
     "StreamLife",
     "StreamLister",
@@ -245,6 +246,27 @@ class FormerLeases:
     def reset(self) -> None:
         """Forget what was seen: another worker led meanwhile, or begins to."""
         self._since.clear()
+
+
+class StrayLeases:
+    """Which leases of streams that are not ours a leader assigned to us for good: its list of streams lags behind ours.
+
+    One is due once it has been ours, unwritten, for a whole fail-over time: our own list may be the one that lags, and
+    whoever tracks the stream takes the lease by then at the latest.
+    """
+
+    def __init__(self, failover_s: float) -> None:
+        self._failover_s = failover_s
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def on_round(self, counters: Mapping[str, int], now: float) -> list[str]:
+        """Return the leases that are due; `counters` are those of all stray leases, as this round read them."""
+        known = self._seen
+        self._seen = {
+            key: seen if (seen := known.get(key)) is not None and seen[0] == counter else (counter, now)
+            for key, counter in counters.items()
+        }
+        return sorted(key for key, (_, since) in self._seen.items() if now - since >= self._failover_s)
 
 
 class Verdict(StrEnum):

@@ -1,14 +1,19 @@
-"""Finds the leases that a leader has assigned to this worker, by the owner index (`kcl.md` 3.3)."""
+"""Finds the leases that a leader has assigned to this worker, by the owner index (`kcl.md` 3.3).
+
+Those of streams that this worker does not read are given back: nobody else would renew them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.lease_store import Key
 from shardline.consumer.driver.joining import OWNER_INDEX
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, read_row
 from shardline.consumer.rounds import DiscoveryRound
+from shardline.consumer.streams import StrayLeases
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,12 +31,14 @@ _PAGES_MAX: Final = 1000
 
 
 class Discovery:
-    """Queries the index, reads what is new consistently, and adopts it if no hand-off is pending."""
+    """Queries the index, reads what is new consistently, adopts it if no hand-off is pending, gives back strays."""
 
     def __init__(self, context: Context, holdings: Holdings) -> None:
         self._context = context
         self._holdings = holdings
         self._rounds = 0
+        self._stray_leases = StrayLeases(context.times.failover_s)
+        self._stray_rows: dict[str, LeaseRow] = {}
 
     async def run(self) -> None:
         """Look for ever."""
@@ -46,7 +53,9 @@ class Discovery:
         context = self._context
         started = context.runtime.monotonic()
         new = [key for key in await self._assigned() if key not in self._holdings]
+        self._stray_rows.clear()
         pending = [key for key in new if not await self._look(key)]
+        await self._give_back_strays()
         seconds = context.runtime.monotonic() - started
         context.events.emit(DiscoveryRound(worker_id=context.me, found=len(new), seconds=seconds))
         return bool(pending)
@@ -74,6 +83,20 @@ class Discovery:
         row = None if item is None else read_row(item)
         if not isinstance(row, LeaseRow) or row.owner != context.me:
             return True
+        if context.plan_for(row) is None:
+            self._stray_rows[key] = row
+            return True
         if row.checkpoint_owner is None:
             self._holdings.adopt(row)
         return row.checkpoint_owner is None
+
+    async def _give_back_strays(self) -> None:
+        """Unown what is due; one that cannot be is tried again in the next round."""
+        context = self._context
+        counters = {key: row.counter for key, row in self._stray_rows.items()}
+        for key in self._stray_leases.on_round(counters, context.runtime.monotonic()):
+            try:
+                write = context.writes.evict(self._stray_rows[key])
+                await context.store.write(write, timeout_s=context.times.timeout_s)
+            except (ServiceError, ProtocolViolation) as error:
+                context.report("lease.give_back", error, key)
