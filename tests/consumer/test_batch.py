@@ -103,6 +103,12 @@ def test_handlers_are_told_apart() -> None:
     assert HandlerSpec.of(lambda _: None, batch=True).takes_batch
 
 
+def test_an_option_that_does_not_exist_is_refused_by_name() -> None:
+    """A misspelt option says which ones there are."""
+    with pytest.raises(InvalidInput, match="concurency must be .* concurrency"):
+        HandlerSpec.of(asynchronous, concurency=None)  # type: ignore[call-arg]  # The point of the test.
+
+
 @pytest.mark.parametrize("handler", [None, "text", lambda: None, lambda _one, _two: None])
 def test_what_cannot_be_a_handler_is_refused(handler: object) -> None:
     """A handler is a function of one argument."""

@@ -95,16 +95,15 @@ def test_a_thread_that_cannot_be_cancelled_is_listed_and_its_lease_left_alone() 
         await asyncio.sleep(4)
         (holding,) = worker._holdings.all() if worker._holdings else []
         assert holding.consumer is not None
-        delivery = holding.consumer.delivery
-        assert delivery is not None
-        delivery.on_thread = True  # In virtual time a function runs at one moment: say that it has begun.
+        threads, call = holding.consumer._threads, object()
+        threads._running.add(call)  # In virtual time a function runs at one moment: say that it has begun.
         await asyncio.sleep(20)
         assert [lease.stuck_thread for lease in worker.health().leases] == [True]
         assert not worker.health().healthy
         runtime.blocking_s_max = 0.0
         await asyncio.sleep(200)
         assert [lease.stuck_thread for lease in worker.health().leases] == [True]
-        delivery.on_thread = False
+        threads._running.discard(call)
         await asyncio.sleep(60)
         assert [lease.stuck_thread for lease in worker.health().leases] == [False]
         assert worker.health().healthy

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shardline.consumer.config import LeaseConfig, WorkerConfig
+from shardline.consumer.blocking import Checkpointer, ShardProcessor, on_threads
+from shardline.consumer.config import DeliveryConfig, LeaseConfig, WorkerConfig
+from shardline.consumer.kclpy import adapt
 from shardline.consumer.policy import per_key
 from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
@@ -14,12 +17,48 @@ from shardline.local.sim.lab import SimLab
 from shardline.local.sim.threads import sleep_blocking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shardline.common.ports.services import Services
+    from shardline.consumer.handler import Batch
 
 FAILOVER_S = 5.0
 
 
-@pytest.mark.parametrize("kind", ["record", "batch", "per key"])
+class Porter(ShardProcessor):
+    """A blocking processor that hands its batches to a function, and never checkpoints."""
+
+    def __init__(self, handle: Callable[[object], None]) -> None:
+        self.handle = handle
+
+    def process(self, batch: Batch, checkpointer: Checkpointer) -> None:
+        """Hand the batch over."""
+        del checkpointer  # It would wait for the loop, which waits for this thread.
+        self.handle(batch)
+
+
+class OldPorter:
+    """The same as a KCLPy processor."""
+
+    def __init__(self, handle: Callable[[object], None]) -> None:
+        self.handle = handle
+
+    def process_records(self, process_records_input: Any) -> None:
+        """Hand the records over."""
+        self.handle([SimpleNamespace(data=one.binary_data) for one in process_records_input.records])
+
+
+def register(worker: Worker, kind: str, handle: Callable[[object], None]) -> None:
+    """Register a function as each kind of what blocks."""
+    if kind == "processor":
+        worker.add_processor(on_threads(lambda: Porter(handle)))
+    elif kind == "kclpy":
+        worker.add_processor(adapt(lambda: OldPorter(handle)))
+    else:
+        worker.add_handler(handle, batch=kind == "batch", concurrency=per_key(3) if kind == "per key" else None)
+
+
+@pytest.mark.parametrize("kind", ["record", "batch", "per key", "processor", "kclpy"])
 def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
     """A process that was stopped before its threads began finds the lease expired; the records come again."""
     lab = SimLab(seed=3)
@@ -33,7 +72,7 @@ def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
         if not lease.valid:
             begun_without.append(lab.now)
         sleep_blocking(0.1)
-        seen.extend(one.data for one in ([given] if kind != "batch" else given))  # type: ignore[attr-defined]  # A record or a batch.
+        seen.extend(one.data for one in ([given] if kind in ("record", "per key") else given))  # type: ignore[attr-defined]  # A record or a batch.
 
     def billing(services: Services, runtime: SimRuntime) -> Worker:
         slow = SimRuntime(runtime.host, blocking_s_max=20.0, threads=lab.simulation.threads)
@@ -41,7 +80,7 @@ def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
         worker = Worker(
             "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=slow, config=config
         )
-        worker.add_handler(handle, batch=kind == "batch", concurrency=per_key(3) if kind == "per key" else None)
+        register(worker, kind, handle)
         workers.append(worker)
         return worker
 
@@ -56,3 +95,44 @@ def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
     lab.close()
     assert begun_without == []
     assert set(seen) == {b"%d" % number for number in range(12)}
+
+
+def test_a_lost_lease_is_told_after_the_call_that_was_abandoned_with_it() -> None:
+    """A processor's calls never overlap: `lease_lost` waits for a thread that runs on, and so does the next tenure."""
+    lab = SimLab(seed=4)
+    orders = lab.stream("orders")
+    calls: list[str] = []
+
+    class Slow(ShardProcessor):
+        """Hangs in its first call for longer than the fail-over time."""
+
+        def process(self, batch: Batch, checkpointer: Checkpointer) -> None:
+            """Hang, the first time."""
+            del batch, checkpointer
+            first = not calls
+            calls.append("begins")
+            sleep_blocking(20 * FAILOVER_S if first else 0.1)
+            calls.append("ends")
+
+        def lease_lost(self) -> None:
+            """Note it."""
+            calls.append("lost")
+
+    def billing(services: Services, runtime: SimRuntime) -> Worker:
+        config = WorkerConfig(
+            worker_id="me",
+            leases=LeaseConfig(failover_s=FAILOVER_S),
+            delivery=DeliveryConfig(handler_timeout_s=2 * FAILOVER_S),
+        )
+        worker = Worker(
+            "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=runtime, config=config
+        )
+        worker.add_processor(on_threads(Slow))
+        return worker
+
+    lab.start(billing)
+    lab.run(30)
+    orders.put(b"1", "key")
+    lab.run(40 * FAILOVER_S)
+    lab.close()
+    assert calls[:5] == ["begins", "ends", "lost", "begins", "ends"]

@@ -274,7 +274,7 @@ def _done_at_hand_over(original: Any) -> Any:
 def _failure_skips(original: Any) -> Any:
     async def call(self: Delivery, rest: Any) -> None:
         await original(self, rest)
-        self._went_through = True
+        self._through = rest.last
 
     return call
 

@@ -12,13 +12,13 @@ from shardline.common.backoff import Backoff
 from shardline.common.bucket import TokenBucket
 from shardline.common.records import Position
 from shardline.consumer.driver.decoding import Decoder
-from shardline.consumer.driver.delivery import Delivery
 from shardline.consumer.driver.fanout import FanOutReader
 from shardline.consumer.driver.giving_up import Failures
 from shardline.consumer.driver.holding import Holding
 from shardline.consumer.driver.keeper import Keeper
 from shardline.consumer.driver.polling import PollingReader
 from shardline.consumer.driver.taking import Auditor
+from shardline.consumer.driver.threads import Threads
 from shardline.consumer.fleet import count_policy
 from shardline.consumer.fleet.assignment import AssignmentManager
 from shardline.consumer.fleet.model import Move, actual_owner
@@ -111,14 +111,7 @@ def _runs_on(original: Any) -> Any:
 
 
 def _begins_regardless(_original: Any) -> Any:
-    def on_thread(self: Delivery, function: Any, rest: Any) -> Any:
-        self.on_thread = True
-        try:
-            return function(rest)
-        finally:
-            self.on_thread = False
-
-    return on_thread
+    return lambda self, function, arguments: self._noted(function, arguments)
 
 
 def _malformed_dropped(original: Any) -> Any:
@@ -214,7 +207,7 @@ PROMISE_BUGS: dict[str, Bug] = {
     ),
     "polling runs on after its lease": Bug(((PollingReader, "run", _runs_on),), ("rolling", "healthy")),
     "subscription runs on after its lease": Bug(((FanOutReader, "run", _runs_on),), ("fan-out",)),
-    "blocking handler begins without a lease": Bug(((Delivery, "_on_thread", _begins_regardless),), ("late threads",)),
+    "blocking handler begins without a lease": Bug(((Threads, "_begin", _begins_regardless),), ("late threads",)),
     "hung handler keeps its shard": Bug(((Holding, "_watch", _never_hung),), ("hung handlers",)),
     "malformed aggregate dropped": Bug(((Decoder, "_piece", _malformed_dropped),), ("foreign records",)),
     "misplaced records dropped": Bug(((Decoder, "_batch", _misplaced_dropped),), ("foreign records",)),

@@ -18,7 +18,6 @@ from __future__ import annotations
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import Closed
 from shardline.common.loop_thread import LoopThread
 from shardline.consumer import processor as asynchronous
@@ -112,7 +111,6 @@ class Worker:
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._inner = AsyncWorker(*arguments, **named)
-        self._runtime = AsyncioRuntime()
         self._thread = LoopThread("shardline worker")
         self._serving: Future[None] | None = None
         self._started: Future[None] = Future()
@@ -147,7 +145,7 @@ class Worker:
 
         def made() -> asynchronous.ShardProcessor:
             one = processor()
-            return one if isinstance(one, asynchronous.ShardProcessor) else OnThreads(one, self._runtime)
+            return one if isinstance(one, asynchronous.ShardProcessor) else OnThreads(one)
 
         self._inner.add_processor(made, stream, on_failure=on_failure)
 

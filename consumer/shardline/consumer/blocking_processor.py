@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shardline.common.clock import AsyncioRuntime
-from shardline.consumer import processor as asynchronous
+from shardline.consumer.driver.threads import ThreadedProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from shardline.common.ports.runtime import Runtime
     from shardline.common.records import Position
+    from shardline.consumer import processor as asynchronous
     from shardline.consumer.handler import Batch
     from shardline.consumer.processor import At, ShardLease
 
@@ -95,53 +93,40 @@ class ShardProcessor(ABC):
         """Take the last chance to checkpoint: the lease is given back next."""
 
 
-class OnThreads(asynchronous.ShardProcessor):
+class OnThreads(ThreadedProcessor):
     """Calls a blocking processor's methods on threads, one at a time."""
 
-    def __init__(self, processor: ShardProcessor, runtime: Runtime) -> None:
+    def __init__(self, processor: ShardProcessor) -> None:
         self._processor = processor
-        self._runtime = runtime
-        self._one_at_a_time = threading.Lock()
 
     async def initialize(self, lease: ShardLease) -> None:
         """Prepare the processor, on a thread, as all that follows."""
-        await self._call(self._processor.initialize, lease)
+        await self.on_thread(self._processor.initialize, lease)
 
     async def process(self, batch: Batch, checkpointer: asynchronous.Checkpointer) -> None:
         """Hand records over."""
-        await self._call(self._processor.process, batch, _blocking(checkpointer))
+        await self.on_thread(self._processor.process, batch, _blocking(checkpointer))
 
     async def lease_lost(self) -> None:
         """Say that the lease is gone."""
-        await self._call(self._processor.lease_lost)
+        await self.on_thread_at_last(self._processor.lease_lost)
 
     async def shard_ended(self, checkpointer: asynchronous.Checkpointer) -> None:
         """Say that the shard has ended."""
-        await self._call(self._processor.shard_ended, _blocking(checkpointer))
+        await self.on_thread(self._processor.shard_ended, _blocking(checkpointer))
 
     async def shutdown_requested(self, checkpointer: asynchronous.Checkpointer) -> None:
         """Give the last chance to checkpoint."""
-        await self._call(self._processor.shutdown_requested, _blocking(checkpointer))
-
-    async def _call(self, method: Callable[..., None], *arguments: object) -> None:
-        await self._runtime.run_blocking(self._locked, method, arguments)
-
-    def _locked(self, method: Callable[..., None], arguments: tuple[object, ...]) -> None:
-        """Call on a thread; one that was abandoned with a lost lease is waited for first."""
-        with self._one_at_a_time:
-            method(*arguments)
+        await self.on_thread(self._processor.shutdown_requested, _blocking(checkpointer))
 
 
 def _blocking(checkpointer: asynchronous.Checkpointer) -> Checkpointer:
     return Checkpointer(checkpointer, asyncio.get_running_loop())
 
 
-def on_threads(
-    processor: Callable[[], ShardProcessor], *, runtime: Runtime | None = None
-) -> Callable[[], asynchronous.ShardProcessor]:
+def on_threads(processor: Callable[[], ShardProcessor]) -> Callable[[], asynchronous.ShardProcessor]:
     """Return a blocking processor class (or a function that makes one) as the asyncio `Worker.add_processor` takes it.
 
     One object is made for each tenure of a shard's lease.
     """
-    used = runtime or AsyncioRuntime()
-    return lambda: OnThreads(processor(), used)
+    return lambda: OnThreads(processor())

@@ -16,28 +16,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from shardline.common.clock import AsyncioRuntime
 from shardline.common.connection import Connection
 from shardline.common.errors import CheckpointRefused, InvalidInput, LeaseGone
 from shardline.common.records import Position, parse_sequence_number
+from shardline.consumer.driver.threads import ThreadedProcessor
 from shardline.consumer.events import SettingsIgnored
 from shardline.consumer.kcl_properties import load_kcl
-from shardline.consumer.processor import Checkpointer, ShardLease, ShardProcessor
 from shardline.consumer.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from shardline.common.events import Listener
-    from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.consumer.handler import Batch
     from shardline.consumer.handler import Record as UserRecord
+    from shardline.consumer.processor import Checkpointer, ShardLease
 
 __all__ = ["CheckpointError", "KclPyCheckpointer", "KclPyProcessor", "adapt", "run", "worker_of"]
 
@@ -136,13 +134,11 @@ class ProcessRecordsInput(list[Record]):
         return self
 
 
-class KclPyProcessor(ShardProcessor):
+class KclPyProcessor(ThreadedProcessor):
     """One KCLPy processor for one tenure of a shard's lease; make them with `adapt`."""
 
-    def __init__(self, processor: Any, runtime: Runtime) -> None:  # noqa: ANN401 - of whatever class the user has.
+    def __init__(self, processor: object) -> None:
         self._processor = processor
-        self._runtime = runtime
-        self._one_at_a_time = threading.Lock()
 
     async def initialize(self, lease: ShardLease) -> None:
         """Call `initialize` with the shard, where there is one."""
@@ -160,16 +156,17 @@ class KclPyProcessor(ShardProcessor):
     async def lease_lost(self) -> None:
         """Call `lease_lost`, or `shutdown` with the reason ZOMBIE; neither can checkpoint."""
         if hasattr(self._processor, "lease_lost"):
-            await self._call("lease_lost", None)
+            await self._call("lease_lost", None, at_last=True)
         elif hasattr(self._processor, "shutdown"):
-            await self._shut_down(None, "ZOMBIE")
+            await self._call("shutdown", _Zombie("ZOMBIE"), "ZOMBIE", at_last=True)
 
     async def shard_ended(self, checkpointer: Checkpointer) -> None:
         """Call `shard_ended`, or `shutdown` with the reason TERMINATE; a processor that has neither is checkpointed."""
         if hasattr(self._processor, "shard_ended"):
             await self._call("shard_ended", KclPyCheckpointer(checkpointer, asyncio.get_running_loop()))
         elif hasattr(self._processor, "shutdown"):
-            await self._shut_down(checkpointer, "TERMINATE")
+            ours = KclPyCheckpointer(checkpointer, asyncio.get_running_loop(), "TERMINATE")
+            await self._call("shutdown", ours, "TERMINATE")
         if self._names("process_records") == ["records"]:
             await checkpointer.checkpoint()
 
@@ -178,24 +175,10 @@ class KclPyProcessor(ShardProcessor):
         if hasattr(self._processor, "shutdown_requested"):
             await self._call("shutdown_requested", KclPyCheckpointer(checkpointer, asyncio.get_running_loop()))
 
-    async def _shut_down(self, checkpointer: Checkpointer | None, reason: str) -> None:
-        given: KclPyCheckpointer = _Zombie(reason)
-        if checkpointer is not None:
-            given = KclPyCheckpointer(checkpointer, asyncio.get_running_loop(), reason)
-        if len(self._names("shutdown")) > 1:
-            await self._call("shutdown", given, reason)
-        else:
-            await self._call("shutdown", given)
-
-    async def _call(self, method: str, *arguments: object) -> None:
+    async def _call(self, method: str, *arguments: object, at_last: bool = False) -> None:
         function = getattr(self._processor, method)
         given = arguments[: max(1, len(self._names(method)))]
-        await self._runtime.run_blocking(self._locked, function, given)
-
-    def _locked(self, function: Callable[..., object], arguments: tuple[object, ...]) -> None:
-        """Call on a thread; one that was abandoned with a lost lease is waited for first."""
-        with self._one_at_a_time:
-            function(*arguments)
+        await (self.on_thread_at_last if at_last else self.on_thread)(function, *given)
 
     def _names(self, method: str) -> list[str]:
         """Return the names of the positional arguments that a method takes."""
@@ -216,7 +199,7 @@ class _Zombie(KclPyCheckpointer):
         raise CheckpointError("ShutdownException")
 
 
-def adapt(processor: Callable[[], Any], *, runtime: Runtime | None = None) -> Callable[[], KclPyProcessor]:
+def adapt(processor: Callable[[], object]) -> Callable[[], KclPyProcessor]:
     """Return a KCLPy processor class (or a function that makes its objects) as `Worker.add_processor` takes it.
 
     One object is made for each tenure of a shard's lease, as KCLPy makes one process; its calls never overlap. Raises
@@ -224,12 +207,11 @@ def adapt(processor: Callable[[], Any], *, runtime: Runtime | None = None) -> Ca
     """
     if isinstance(processor, type) and not callable(getattr(processor, "process_records", None)):
         raise InvalidInput("processor", "a class with a method process_records", processor.__name__)
-    used = runtime or AsyncioRuntime()
-    return lambda: KclPyProcessor(processor(), used)
+    return lambda: KclPyProcessor(processor())
 
 
 def worker_of(
-    processor: Callable[[], Any],
+    processor: Callable[[], object],
     properties: str,
     *,
     connection: Services | None = None,
@@ -258,7 +240,7 @@ def worker_of(
 
 
 def run(
-    processor: Callable[[], Any],
+    processor: Callable[[], object],
     properties_file: str | Path,
     *,
     connection: Services | None = None,

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
-from shardline.common.codec import decode
+from shardline.common.codec import JsonCodec, decode
 from shardline.common.errors import DecodeFailure, InvalidInput
 from shardline.consumer.policy import FailurePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Unpack
 
     from shardline.common.codec import Codec
     from shardline.consumer.driver.pulling import Feed
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.processor import ShardProcessor
 
-__all__ = ["HandlerSpec", "Positions", "check_processor", "is_asynchronous"]
+__all__ = ["HandlerOptions", "HandlerSpec", "Positions", "check_processor", "is_asynchronous"]
 
 Positions: TypeAlias = "Callable[[str, str], Any]"
 """A function of a stream's name and a shard's id, asynchronous or blocking, that says up to which position a sink has
@@ -31,6 +32,18 @@ its records: a `Position`, its text, or None if it does not know the shard."""
 
 _FOR_EVER = FailurePolicy()
 _PROCESSES_MAX = 256
+
+
+class HandlerOptions(TypedDict, total=False):
+    """What may be said of a handler beside its function; `Worker.handler` says what each does."""
+
+    batch: bool
+    concurrency: PerKey | None
+    on_failure: FailurePolicy | None
+    model: object
+    codec: Codec | None
+    positions: Positions | None
+    processes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +73,21 @@ class HandlerSpec:
         return self.function
 
     @classmethod
-    def of(
-        cls,
-        function: Handler,
-        *,
-        batch: bool,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        codec: Codec | None = None,
-        processes: int = 0,
-        positions: Positions | None = None,
-    ) -> HandlerSpec:
+    def of(cls, function: Handler, **options: Unpack[HandlerOptions]) -> HandlerSpec:
         """Describe a handler; raises `InvalidInput` for something that cannot be called with what it will get."""
+        unknown = sorted(options.keys() - HandlerOptions.__annotations__.keys())
+        if unknown:
+            raise InvalidInput(unknown[0], f"one of a handler's options: {', '.join(HandlerOptions.__annotations__)}")
+        batch, concurrency = options.get("batch", False), options.get("concurrency")
         if batch and concurrency is not None:
             raise InvalidInput("concurrency", "given for handlers of single records: a batch is one call")
         if not callable(function):
             raise InvalidInput("handler", "a function of one record or batch", type(function).__name__)
+        codec = _codec(options.get("model"), options.get("codec"))
         call = function if codec is None else _decoding(function, codec, batch=batch)
         if codec is None and not _takes(function, 1):
             raise InvalidInput("handler", "a function of one argument")
+        processes = options.get("processes", 0)
         if isinstance(processes, bool) or not 0 <= processes <= _PROCESSES_MAX:
             raise InvalidInput("processes", f"from 0 to {_PROCESSES_MAX}", str(processes))
         return cls(
@@ -86,11 +95,11 @@ class HandlerSpec:
             batch,
             blocking=not is_asynchronous(function),
             lanes=1 if concurrency is None else concurrency.lanes,
-            policy=on_failure or _FOR_EVER,
+            policy=options.get("on_failure") or _FOR_EVER,
             codec=codec,
             processes=processes,
             given=function,
-            positions=_checked(positions),
+            positions=_checked(options.get("positions")),
         )
 
     @classmethod
@@ -129,6 +138,14 @@ class HandlerSpec:
                 rest = rest.before(record.position)
                 break
         return rest, (values, rest)
+
+
+def _codec(model: object, codec: Codec | None) -> Codec | None:
+    if model is None:
+        return codec
+    if codec is not None:
+        raise InvalidInput("model and codec", "one of them: a codec has its model")
+    return JsonCodec(model)
 
 
 def _checked(positions: Positions | None) -> Positions | None:

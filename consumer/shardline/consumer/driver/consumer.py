@@ -23,6 +23,7 @@ from shardline.consumer.driver.polling import PollingReader
 from shardline.consumer.driver.reader import Reached, ShardOver, children_of
 from shardline.consumer.driver.reading import Reading
 from shardline.consumer.driver.session import Session
+from shardline.consumer.driver.threads import Threads
 from shardline.consumer.events import PositionTrimmed, ShardEnded, ShardMoved
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
 from shardline.consumer.lineage import LATEST_PIN_EARLY_S, are_all_children, blocking_parents, covers_everything
@@ -66,9 +67,11 @@ class ShardConsumer:
         self._reading: Reading | None = None
         self._done: Position | None = None
         self._above: frozenset[Position] = frozenset()
+        self._threads = Threads(context.runtime, keeper.is_valid)
         self._session: Session | None = None
         if plan.handler.processor is not None:
-            self._session = Session(context, plan, keeper, plan.handler.processor(), self._stopping)
+            processor = plan.handler.processor()
+            self._session = Session(context, plan, keeper, processor, stopping=self._stopping, threads=self._threads)
         self._keys: KeyParking | None = None
         if context.state is not None and plan.handler.policy.then is Then.PARK_KEY:
             self._keys = KeyParking(context, context.state, plan.stream.name, keeper, self._stopping)
@@ -98,8 +101,11 @@ class ShardConsumer:
     def lease_lost(self) -> None:
         """Note that the lease is gone; the task that runs this consumer is cancelled beside."""
         self.life.stop(StopReason.LEASE_LOST)
-        if self.delivery is not None:
-            self.delivery.close()
+
+    @property
+    def on_thread(self) -> bool:
+        """Say whether anything of the handler's still runs on a thread, abandoned or not."""
+        return self._threads.busy
 
     @property
     def done(self) -> Position | None:
@@ -246,6 +252,7 @@ class ShardConsumer:
             self.reader,
             course=self.course,
             read=read,
+            threads=self._threads,
             session=self._session,
             keys=self._keys,
             above=self._above,

@@ -7,38 +7,30 @@ the handler has returned, or that are parked; a failure never moves it; whatever
 from __future__ import annotations
 
 import asyncio
-from math import inf
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from shardline.consumer.config import Malformed
+from shardline.consumer.driver.calls import Progress, RecordCalls, Work, calls_of
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.giving_up import Failures, Verdict
 from shardline.consumer.driver.lanes import Lanes
 from shardline.consumer.driver.pacing import paced, tell_processed
-from shardline.consumer.driver.pulling import Withdrawn
+from shardline.consumer.driver.threads import Withdrawn
 from shardline.consumer.reasons import reason_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shardline.common.errors import MalformedAggregate
     from shardline.common.ports.kinesis import GetRecordsPage
     from shardline.common.records import Position
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
     from shardline.consumer.driver.key_parking import KeyParking
-    from shardline.consumer.driver.pulling import Feed, PulledBatch
     from shardline.consumer.driver.session import Session
+    from shardline.consumer.driver.threads import Threads
     from shardline.consumer.handler import Batch, Record
-    from shardline.consumer.processes import ProcessPool
     from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Delivery"]
-
-T = TypeVar("T")
-
-_TURN_S: Final = 0.01
-"""A handler that never waits gives the loop its turn (renewals, other shards) after so long."""
 
 
 class Delivery:
@@ -51,6 +43,7 @@ class Delivery:
         keeper: Keeper,
         after: Position | None,
         *,
+        threads: Threads,
         session: Session | None = None,
         keys: KeyParking | None = None,
         above: frozenset[Position] = frozenset(),
@@ -65,20 +58,25 @@ class Delivery:
         if keys is not None:
             keys.stopping = self._stopping
         self._failed = Failures(context, self._lease_key, self._spec.policy, self._stopping, self.keys)
+        self._work = Work(
+            context=context,
+            spec=plan.handler,
+            keeper=keeper,
+            threads=threads,
+            stopping=self._stopping,
+            counted=self._count,
+            session=session,
+            keys=keys,
+        )
+        self._calls = calls_of(self._work)
+        self._at = Progress()
         self._lanes: Lanes | None = None
-        self._current: Record | None = None
-        self._done: Position | None = None
-        self._open = True
-        self._went_through = False
         self.session = session
         self._malformed = Malformed(context.config.delivery.malformed)
         self._above = above
-        self._offer: PulledBatch | None = None
-        self._part: Batch | None = None  # What a batch handler was given of the rest.
+        self._through: Position | None = None  # Where what the handler went through ends.
         self._counted_records = 0
         self._checkpoint_at = context.runtime.monotonic()
-        self._busy_since: float | None = None
-        self.on_thread = False
 
     @property
     def done(self) -> Position | None:
@@ -97,19 +95,15 @@ class Delivery:
     @property
     def progress(self) -> Position | None:
         """The highest position up to which the handler is done."""
-        current, lanes = self._current, self._lanes
-        positions = [self._done, None if current is None else current.position, None if lanes is None else lanes.done]
-        return max((position for position in positions if position is not None), default=None)
+        at, lanes = self._at.position, self._lanes
+        if lanes is None or lanes.done is None:
+            return at
+        return lanes.done if at is None else max(at, lanes.done)
 
     @property
     def busy_since(self) -> float | None:
         """When the (oldest) running handler call began; None when none runs."""
-        return self._busy_since if self._lanes is None else self._lanes.busy_since
-
-    @property
-    def has_thread(self) -> bool:
-        """Say whether a handler still runs on a thread, abandoned or not."""
-        return self.on_thread or (self._lanes is not None and self._lanes.has_thread)
+        return self._at.busy_since if self._lanes is None else self._lanes.busy_since
 
     @property
     def failures(self) -> int:
@@ -119,12 +113,8 @@ class Delivery:
     def stop(self) -> None:
         """Deliver nothing further after the handler call that is running; an offer that nobody took is withdrawn."""
         self._stopping.set()
-        if self._offer is not None:
-            self._offer.withdraw()
-
-    def close(self) -> None:
-        """Let a handler that runs on a thread stop at its next record: the lease is not ours any more."""
-        self._open = False
+        if self._calls.offer is not None:
+            self._calls.offer.withdraw()
 
     async def deliver(self, page: GetRecordsPage) -> bool:
         """Deliver a page; False when stopped, or when the lease is over, before its last record was done."""
@@ -157,12 +147,11 @@ class Delivery:
     async def _by_key(self, batch: Batch) -> bool:
         if self._stopping.is_set() or not await self._keeper.valid():
             return False
-        lanes = self._lanes = Lanes(self._context, self._spec, self._keeper, self._stopping, self._count, self.keys)
+        assert isinstance(self._calls, RecordCalls), "only handlers of records have lanes"
+        lanes = self._lanes = Lanes(self._work, self._calls)
         finished = await lanes.run(batch, self._above)
         self._above |= lanes.above
-        self._done = self.done
-        if finished:
-            self._done = batch.last
+        self._at.done = batch.last if finished else self.progress
         self._lanes = None
         return finished
 
@@ -226,144 +215,40 @@ class Delivery:
 
     def _left_behind(self, record: Record) -> None:
         """Note that a record stands in the lot: it is done."""
-        self._current = record
+        self._at.current = record
         if self.session is not None:
             self.session.checkpointer.permit(record.position)
         self._failed.reset()
+        self._count(1)
 
-    def _finished(self, rest: Batch) -> None:
-        """Note what the handler went through: the end of that is done, dropped records included."""
-        if self._spec.pool is None and (self._spec.takes_batch or self._went_through):
-            self._done = (self._part or rest).last
-            self._current = None
-
-    # --- calling the handler -----------------------------------------------------------------------------------------
+    def _finished(self, part: Batch) -> None:
+        """Note what the handler went through."""
+        if self._through is not None:
+            self._at.done, self._at.current = self._through, None
+        self._count(0 if self._calls.counts else len(part))
 
     async def _call(self, rest: Batch) -> Exception | None:
-        """Call the handler for `rest`; returns what it raised. A per-record handler gets one record after another."""
-        self._went_through = False
-        self._part = None
-        self._busy_since = self._context.runtime.monotonic()
+        """Call the handler for `rest`; returns what it raised."""
+        self._through = None
+        self._at.busy_since = self._context.runtime.monotonic()
         try:
             if self._malformed is Malformed.RAISE and (wrong := rest.malformed) is not None:
                 return wrong
-            if self._spec.feed is not None:
-                return await self._offered(self._spec.feed, rest)
-            if self._spec.pool is not None:
-                return await self._in_process(self._spec.pool, rest)
-            if self.session is not None:
-                await self.session.process(rest)
-            elif self._spec.takes_batch:
-                await self._call_batch(rest)
-            elif self._spec.blocking:
-                return await self._context.runtime.run_blocking(self._on_thread, self._each_blocking, rest)
-            else:
-                await self._each(rest)
+            self._through = await self._calls.batch(rest, self._at)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
             return error
         finally:
-            self._busy_since = None
-        return None
-
-    def _on_thread(self, function: Callable[[T], Exception | None], rest: T) -> Exception | None:
-        """Run on a thread: a cancelled call is abandoned, but its thread runs on until the handler returns.
-
-        Between the hand-over and the thread's first instruction a process may be stopped for as long as it likes.
-        """
-        if not self._open or not self._keeper.is_valid():
-            raise Withdrawn
-        self.on_thread = True
-        try:
-            return function(rest)
-        finally:
-            self.on_thread = False
-
-    async def _in_process(self, pool: ProcessPool, rest: Batch) -> Exception | None:
-        """Have a process handle the batch; how far it got is known all the while."""
-        self._busy_since = None  # Not before a process is free.
-
-        reached = 0
-
-        def progress(count: int) -> None:
-            nonlocal reached
-            if count > reached or self._busy_since is None:
-                self._busy_since = self._context.runtime.monotonic()
-            if count > reached:
-                self._done = rest.head(count).last
-                if not self._spec.takes_batch:
-                    self._counted_records += count - reached - 1
-                    self._count()
-            reached = count
-
-        return await pool.call(rest, until=self._until, progress=progress)
-
-    def _until(self) -> float:
-        """Until when records may be begun elsewhere."""
-        return -inf if self._stopping.is_set() or not self._open else self._keeper.lease.delivers_until
-
-    async def _offered(self, feed: Feed, rest: Batch) -> Exception | None:
-        """Offer a batch to the program and wait until it is settled; nobody counts as busy before it is taken."""
-        self._busy_since = None
-        offer = self._offer = feed.offer(rest)
-        try:
-            await offer.taken
-            self._busy_since = self._context.runtime.monotonic()
-            self._part = offer.batch
-            return await offer.settled()
-        finally:
-            self._offer = None
-            offer.abandon()
-
-    async def _call_batch(self, rest: Batch) -> None:
-        self._part, given = self._spec.prepare(rest)
-        if self._spec.blocking:
-            await self._context.runtime.run_blocking(self._on_thread, self._spec.function, given)
-        else:
-            await self._spec.call(given)
-
-    async def _each(self, rest: Batch) -> None:
-        call, lease, stopping = self._spec.call, self._keeper.lease, self._stopping.is_set
-        monotonic = self._context.runtime.monotonic
-        turn = monotonic() + _TURN_S
-        for record in rest:
-            now = monotonic()
-            if now > turn:
-                await asyncio.sleep(0)
-                now = monotonic()
-                turn = now + _TURN_S
-            if stopping() or not lease.is_valid(now):
-                return
-            self._busy_since = now
-            await call(record)
-            self._current = record
-            self._count()
-        self._went_through = True
-
-    def _each_blocking(self, rest: Batch) -> Exception | None:
-        """Run on a thread: one hop for the whole batch, the lease checked before each record all the same."""
-        function, lease = self._spec.function, self._keeper.lease
-        monotonic = self._context.runtime.monotonic
-        try:
-            for record in rest:
-                now = monotonic()
-                if not self._open or self._stopping.is_set() or not lease.is_valid(now):
-                    return None
-                self._busy_since = now
-                function(record)
-                self._current = record
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
-            return error
-        self._went_through = True
+            self._at.busy_since = None
         return None
 
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
-    def _count(self) -> None:
+    def _count(self, records: int) -> None:
         """Ask for a checkpoint at once where the configuration bounds its age in records or seconds."""
         settings = self._context.config.delivery
         if settings.checkpoint_records is None and settings.checkpoint_s is None:
             return
-        self._counted_records += 1
+        self._counted_records += records
         now = self._context.runtime.monotonic()
         enough = settings.checkpoint_records is not None and self._counted_records >= settings.checkpoint_records
         old = settings.checkpoint_s is not None and now - self._checkpoint_at >= settings.checkpoint_s
@@ -381,6 +266,4 @@ class Delivery:
             self._settle(batch.head(len(batch) - len(rest)), started)
 
     def _settle(self, batch: Batch, started: float) -> None:
-        self._counted_records += 0 if not self._spec.takes_batch else len(batch) - 1
-        self._count()
         tell_processed(self._context, self._lease_key, batch, started)

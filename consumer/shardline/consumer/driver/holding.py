@@ -66,12 +66,16 @@ class Holding:
                 self.consumer.lease_lost()
             for task in beside:
                 task.cancel()
-        if self.consumer is not None:
-            await self.consumer.close()
         reason = (lease.loss or Loss.EXPIRED).value
         context.events.emit(LeaseLost(lease=lease.key, token=lease.token, reason=reason, worker_id=context.me))
-        while self._on_thread and not self._leaving:  # noqa: ASYNC110 - a thread sets no Event; the lease is not taken again while it runs.
+        await self._close()
+
+    async def _close(self) -> None:
+        """Close the consumer once no thread of its handler runs any more; until then the lease is not taken again."""
+        while self._on_thread and not self._leaving:  # noqa: ASYNC110 - a thread sets no Event.
             await asyncio.sleep(_THREAD_POLL_S)
+        if self.consumer is not None:
+            await self.consumer.close()
 
     async def stop(self, timeout_s: float) -> None:
         """Let the running handler call end (within `timeout_s`), store what is done, and give the lease back.
@@ -143,8 +147,7 @@ class Holding:
 
     @property
     def _on_thread(self) -> bool:
-        delivery = None if self.consumer is None else self.consumer.delivery
-        return delivery is not None and delivery.has_thread
+        return self.consumer is not None and self.consumer.on_thread
 
     def health(self) -> LeaseHealth:
         """Return how the lease and its handler are."""
@@ -183,7 +186,7 @@ class Holding:
     async def _consume_once(self) -> None:
         """Consume from the stored checkpoint; after an unexpected failure this starts over, behind what was done."""
         if self.consumer is not None:
-            await self.consumer.close()
+            await self._close()
             done = self._done()
             if done is not None and done > self.lease.stored:
                 await self.keeper.checkpoint(done)  # Nothing is delivered twice in one tenure.

@@ -13,17 +13,12 @@ from zlib import crc32
 
 from shardline.consumer.checkpoint import GapTracker
 from shardline.consumer.driver.giving_up import Failures, Verdict
+from shardline.consumer.driver.threads import Withdrawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from shardline.common.records import Position
-    from shardline.consumer.driver.context import Context
-    from shardline.consumer.driver.keeper import Keeper
-    from shardline.consumer.driver.key_parking import KeyParking
+    from shardline.consumer.driver.calls import RecordCalls, Work
     from shardline.consumer.handler import Batch, Record
-    from shardline.consumer.processes import ProcessPool
-    from shardline.consumer.spec import HandlerSpec
 
 __all__ = ["Lanes"]
 
@@ -31,26 +26,18 @@ __all__ = ["Lanes"]
 class Lanes:
     """One batch on its way through the lanes; `done` is the position below which nothing is open."""
 
-    def __init__(
-        self,
-        context: Context,
-        spec: HandlerSpec,
-        keeper: Keeper,
-        stopping: asyncio.Event,
-        counted: Callable[[], None],
-        keys: KeyParking | None = None,
-    ) -> None:
-        self._context = context
-        self._spec = spec
-        self._keeper = keeper
-        self._stopping = stopping
-        self._counted = counted
-        self._keys = keys
+    def __init__(self, work: Work, calls: RecordCalls) -> None:
+        self._context = work.context
+        self._spec = work.spec
+        self._keeper = work.keeper
+        self._stopping = work.stopping
+        self._counted = work.counted
+        self._keys = work.keys
+        self._calls = calls
         self._tracker = GapTracker()
         self._begun: Position | None = None
         self._busy: dict[int, float] = {}
         self._failures: dict[int, int] = {}
-        self._threads: set[int] = set()
 
     @property
     def done(self) -> Position | None:
@@ -61,11 +48,6 @@ class Lanes:
     def busy_since(self) -> float | None:
         """When the oldest of the running handler calls began."""
         return min(self._busy.values(), default=None)
-
-    @property
-    def has_thread(self) -> bool:
-        """Say whether a handler still runs on a thread, abandoned or not."""
-        return bool(self._threads)
 
     @property
     def failures(self) -> int:
@@ -100,7 +82,7 @@ class Lanes:
             if not await self._one(lane, record, failures, records):
                 return
             self._tracker.finish(record.position)
-            self._counted()
+            self._counted(1)
 
     async def _one(self, lane: int, record: Record, failures: Failures, records: list[Record]) -> bool:
         """Deliver one of a lane's records until it is done or parked; False when it is neither."""
@@ -118,7 +100,7 @@ class Lanes:
             self._failures.pop(lane, None)
             if error is None:
                 return True
-            if isinstance(error, _NotBegun):
+            if isinstance(error, Withdrawn):
                 continue
             verdict = await failures.add(error, record.position)
             if verdict is Verdict.PARK:
@@ -139,43 +121,14 @@ class Lanes:
             self._begun = record.position
 
     async def _call(self, lane: int, record: Record) -> Exception | None:
+        def begun() -> None:
+            self._busy.setdefault(lane, self._context.runtime.monotonic())
+
         self._begin(record)
-        if self._spec.pool is None:
-            self._busy[lane] = self._context.runtime.monotonic()
         try:
-            if self._spec.pool is not None:
-                return await self._in_process(self._spec.pool, lane, record)
-            if self._spec.blocking:
-                await self._context.runtime.run_blocking(self._on_thread, lane, record)
-            else:
-                await self._spec.call(record)
+            await self._calls.record(record, begun)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
             return error
         finally:
             self._busy.pop(lane, None)
         return None
-
-    async def _in_process(self, pool: ProcessPool, lane: int, record: Record) -> Exception | None:
-        done = 0
-
-        def progress(count: int) -> None:
-            nonlocal done
-            done = count
-            self._busy.setdefault(lane, self._context.runtime.monotonic())  # Waiting for a process is not busy.
-
-        failure = await pool.call(record, until=lambda: self._keeper.lease.delivers_until, progress=progress)
-        return _NotBegun() if failure is None and not done else failure
-
-    def _on_thread(self, lane: int, record: Record) -> None:
-        """Run on a thread, which runs on when its call is abandoned; one that begins without a lease does nothing."""
-        if not self._keeper.is_valid():
-            raise _NotBegun
-        self._threads.add(lane)
-        try:
-            self._spec.function(record)
-        finally:
-            self._threads.discard(lane)
-
-
-class _NotBegun(Exception):
-    """The lease's validity ran out on the way to the thread or process; the record was not begun."""

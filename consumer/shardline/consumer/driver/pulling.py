@@ -14,6 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from shardline.common.errors import Closed, InvalidInput
+from shardline.consumer.driver.threads import Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 
     from shardline.consumer.handler import Batch, Record
 
-__all__ = ["Feed", "PulledBatch", "Withdrawn"]
-
-
-class Withdrawn(Exception):
-    """The offer was taken back: its shard stops, or the program was cancelled while it worked on it."""
+__all__ = ["Feed", "PulledBatch"]
 
 
 class PulledBatch:

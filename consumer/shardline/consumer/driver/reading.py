@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.key_parking import KeyParking
     from shardline.consumer.driver.reader import Got, Reader
     from shardline.consumer.driver.session import Session
+    from shardline.consumer.driver.threads import Threads
     from shardline.consumer.steering import Course, Read
 
 __all__ = ["Reading"]
@@ -43,6 +44,7 @@ class Reading:
         *,
         course: Course,
         read: Read,
+        threads: Threads,
         session: Session | None,
         keys: KeyParking | None,
         above: frozenset[Position],
@@ -58,7 +60,9 @@ class Reading:
         self.refused = self.interrupted = False
         self.switched = False
         self._reader = reader
-        self.delivery = Delivery(context, plan, keeper, read.after, session=session, keys=keys, above=above)
+        self.delivery = Delivery(
+            context, plan, keeper, read.after, threads=threads, session=session, keys=keys, above=above
+        )
 
     def stop(self) -> None:
         """Let the handler call that is running end, and deliver nothing further."""

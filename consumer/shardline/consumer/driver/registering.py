@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
 
-from shardline.common.codec import JsonCodec
-from shardline.common.errors import InvalidInput
 from shardline.consumer.spec import HandlerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Unpack
 
-    from shardline.common.codec import Codec
     from shardline.consumer.driver.tracked import Tracked
     from shardline.consumer.handler import Handler
-    from shardline.consumer.policy import FailurePolicy, PerKey
+    from shardline.consumer.policy import FailurePolicy
     from shardline.consumer.processor import ShardProcessor
-    from shardline.consumer.spec import Positions
+    from shardline.consumer.spec import HandlerOptions, Positions
 
 __all__ = ["Registering"]
 
@@ -32,33 +30,9 @@ class Registering:
     def handler(self, stream: H, /) -> H: ...
 
     @overload
-    def handler(
-        self,
-        stream: str | None = None,
-        /,
-        *,
-        batch: bool = False,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        model: object = None,
-        codec: Codec | None = None,
-        positions: Positions | None = None,
-        processes: int = 0,
-    ) -> Callable[[H], H]: ...
+    def handler(self, stream: str | None = None, /, **options: Unpack[HandlerOptions]) -> Callable[[H], H]: ...
 
-    def handler(
-        self,
-        stream: Any = None,
-        /,
-        *,
-        batch: bool = False,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        model: object = None,
-        codec: Codec | None = None,
-        positions: Positions | None = None,
-        processes: int = 0,
-    ) -> Any:
+    def handler(self, stream: H | str | None = None, /, **options: Unpack[HandlerOptions]) -> H | Callable[[H], H]:
         """Register a handler for a stream (or for all that have none): of one `Record`, or with `batch` of one `Batch`.
 
         An asynchronous function runs on the loop, any other on a thread, where it may block. What it raises is retried:
@@ -81,50 +55,19 @@ class Registering:
 
         Raises `InvalidInput` for a stream that the worker does not read, or that has a handler already.
         """
-        if callable(stream):
-            self.add_handler(stream, batch=batch)
+        if stream is not None and not isinstance(stream, str):
+            self.add_handler(stream, **options)
             return stream
 
         def register(function: H) -> H:
-            self.add_handler(
-                function,
-                stream,
-                batch=batch,
-                concurrency=concurrency,
-                on_failure=on_failure,
-                model=model,
-                codec=codec,
-                positions=positions,
-                processes=processes,
-            )
+            self.add_handler(function, stream, **options)
             return function
 
         return register
 
-    def add_handler(
-        self,
-        function: Handler,
-        stream: str | None = None,
-        *,
-        batch: bool = False,
-        concurrency: PerKey | None = None,
-        on_failure: FailurePolicy | None = None,
-        model: object = None,
-        codec: Codec | None = None,
-        positions: Positions | None = None,
-        processes: int = 0,
-    ) -> None:
+    def add_handler(self, function: Handler, stream: str | None = None, **options: Unpack[HandlerOptions]) -> None:
         """Do what `handler` does, as a call."""
-        spec = HandlerSpec.of(
-            function,
-            batch=batch,
-            concurrency=concurrency,
-            on_failure=on_failure,
-            codec=_codec(model, codec),
-            positions=positions,
-            processes=processes,
-        )
-        self._tracked.register(spec, stream)
+        self._tracked.register(HandlerSpec.of(function, **options), stream)
 
     def add_processor(
         self,
@@ -139,11 +82,3 @@ class Registering:
         It checkpoints itself, and nobody else does. Raises `InvalidInput` as `handler` does.
         """
         self._tracked.register(HandlerSpec.processed(processor, on_failure, positions), stream)
-
-
-def _codec(model: object, codec: Codec | None) -> Codec | None:
-    if model is None:
-        return codec
-    if codec is not None:
-        raise InvalidInput("model and codec", "one of them: a codec has its model")
-    return JsonCodec(model)

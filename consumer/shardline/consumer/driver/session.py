@@ -11,6 +11,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from shardline.common.records import SHARD_END
+from shardline.consumer.driver.threads import ThreadedProcessor, Withdrawn
 from shardline.consumer.events import HandlerFailed
 from shardline.consumer.processor import Checkpointer, ShardLease
 from shardline.consumer.reasons import place_of, reason_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.keeper import Keeper
+    from shardline.consumer.driver.threads import Threads
     from shardline.consumer.handler import Batch
     from shardline.consumer.processor import ShardProcessor
 
@@ -35,13 +37,18 @@ class Session:
         plan: StreamPlan,
         keeper: Keeper,
         processor: ShardProcessor,
+        *,
         stopping: asyncio.Event,
+        threads: Threads,
     ) -> None:
         self._context = context
         self._stream = plan.stream.name
         self._keeper = keeper
         self._processor = processor
         self._stopping = stopping
+        self._threads = threads
+        if isinstance(processor, ThreadedProcessor):
+            processor.threads = threads
         self._begun = False
         self._over = False
         self.checkpointer = Checkpointer(keeper.lease, keeper.checkpoint, keeper.prepare)
@@ -72,8 +79,11 @@ class Session:
             await self._once(lambda: self._processor.shutdown_requested(self.checkpointer), 1, 0.0)
 
     async def close(self) -> None:
-        """Say that the lease is gone, unless the shard has ended; bounded by the time for stopping."""
-        if self._begun and not self._over:
+        """Say that the lease is gone, unless the shard has ended; bounded by the time for stopping.
+
+        Not to a processor of which a call still runs, on a thread that cannot be cancelled: the worker leaves.
+        """
+        if self._begun and not self._over and not self._threads.busy:
             self._over = True
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._context.config.delivery.stop_timeout_s):
@@ -96,6 +106,8 @@ class Session:
     async def _once(self, call: Callable[[], Awaitable[None]], attempts: int, delay_s: float) -> bool:
         try:
             await call()
+        except Withdrawn:
+            return False  # Not begun: the lease may have run out.
         except Exception as error:  # noqa: BLE001 - whatever a processor raises is its failure, and is reported.
             self._report(reason_of(error), attempts, delay_s, place_of(error))
             return False
