@@ -297,17 +297,26 @@ def _parking(knobs: Knobs, random: Random) -> Knobs:
     return replace(knobs, handler=handler, rates=rates, retention_s=None)
 
 
+def _switching(knobs: Knobs, random: Random) -> Knobs:
+    rates = replace(knobs.rates, switch=random.choice((0.0, 1.0)))
+    return replace(knobs, auto=True, by_key=False, rates=rates)
+
+
 def _breaking(knobs: Knobs, random: Random) -> Knobs:
     return replace(knobs, fanout=True, kinesis=replace(knobs.kinesis, broken=random.choice((0.01, 0.05))))
 
 
+def _orderly(knobs: Knobs, random: Random) -> Knobs:
+    return replace(PROMISES["rolling"](knobs.seed, random), profile="swarm")
+
+
 _PLAIN_SEEDS = 12
 """The first seeds of the swarm go without further knobs: bugs and rare branches have their worlds among them."""
-_FURTHER = (_parking, _breaking)
+_FURTHER = (_parking, _switching, _breaking, _orderly)
 
 
 def _whole_swarm(seed: int, random: Random) -> Knobs:
-    """Turn on, in a third of the seeds, what changes a world altogether: parked keys, broken subscriptions."""
+    """Turn on, in a third of the seeds, what changes a world altogether: parked keys, AUTO, broken streams, peace."""
     knobs = _swarm(seed, random)
     more = Random(f"knobs/further/{seed}")
     if seed <= _PLAIN_SEEDS or more.random() > 1 / 3:

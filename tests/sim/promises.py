@@ -138,6 +138,7 @@ def _auto(seed: int, random: Random) -> Knobs:
         auto=True,
         rates=Rates(switch=random.choice((0.0, 1.0)), crash=0.3, storm=0.3),
         kinesis=Faults(reply_lost=0.05, entries=0.1, error_after=0.03),
+        handler=HandlerFaults(lanes=random.choice((1, 4)), fails=random.choice((0.0, 0.1))),
     )
 
 

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.common.ports.lease_store import Key, Put, TableSpec, Update, UpdateItem
-from shardline.common.records import Position
+from shardline.common.records import KinesisRecord, Position
 from shardline.local.sim import Simulation
 from shardline.local.sim.network import Network, Sender, Service
 from shardline.local.sim.oracle import Oracle, payload
 from shardline.local.sim.truth import UserId
 from shardline.local.state.core import KinesisState
+from shardline.local.state.events import RecordStored
 from shardline.local.tables.core import LeaseTables
+
+from tests.sim.outsiders import MAGIC
 
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Value
@@ -59,6 +62,15 @@ class Scene:
         (outcome,) = self.state.put_records(STREAM, [PutEntry(data, key, "1")], now=self.sim.wall_s)
         assert outcome.sequence_number is not None
         return [(user, Position(int(outcome.sequence_number), sub)) for sub, user in enumerate(users)]
+
+    def stored(self, *names: str, aggregated: bool = False) -> list[tuple[UserId, Position]]:
+        """Store one Kinesis record whose key the service drops, as it does where it places records itself."""
+        users = [UserId(name, "k", number) for number, name in enumerate(names)]
+        number = len(self.oracle.shards[FIRST].records) + 1
+        data = (MAGIC if aggregated else b"") + b"".join(payload(user) for user in users)
+        record = KinesisRecord(str(number), data, None, self.sim.wall_s)
+        self.oracle.sink(RecordStored(self.sim.now, STREAM.name, FIRST, number, b"", record))
+        return [(user, Position(number, sub)) for sub, user in enumerate(users)]
 
     def write(self, worker: str, shard_id: str = FIRST, *, sent_s: float | None = None, **values: Value) -> None:
         """Apply an update of a lease row that a worker sent."""

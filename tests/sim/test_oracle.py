@@ -51,6 +51,34 @@ def test_a_skipped_record_of_a_key_is_found(scene: Scene) -> None:
     assert scene.broken == {"I2"}
 
 
+def test_records_taken_in_turn_come_in_the_order_of_the_shard(scene: Scene) -> None:
+    """I2: where handlers take one record after another, keys make no difference, nor does it that there is none."""
+    scene.oracle.in_turn = True
+    (first,), (second,), (third,) = scene.put("a"), scene.put("x", key="other"), scene.put("b")
+    scene.handle("A", first)
+    assert scene.broken == set()
+    scene.handle("A", third)
+    assert scene.broken == {"I2"}
+    assert second[0].id in scene.oracle.violations[0].what
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_records_without_keys_have_an_order_only_where_they_are_taken_in_turn(scene: Scene, *, in_turn: bool) -> None:
+    """I2: several lanes deal out what the service kept no key of; a copy of a record there is no earlier one of it."""
+    scene.oracle.in_turn = in_turn
+    (first,), (copy,) = scene.stored("a"), scene.stored("a")
+    scene.handle("A", copy)
+    scene.handle("A", first)
+    assert scene.broken == ({"I2"} if in_turn else set())
+
+
+def test_aggregated_records_keep_their_keys_wherever_they_lie(scene: Scene) -> None:
+    """I2: the service drops the key of a record that it places, and not those inside of an aggregate."""
+    _, later = scene.stored("a", "b", aggregated=True)
+    scene.handle("A", later)
+    assert scene.broken == {"I2"}
+
+
 def test_a_checkpoint_past_an_unprocessed_record_is_found(scene: Scene) -> None:
     """I3: a checkpoint, and the sub-sequence number in it, may cover only what is processed."""
     one, two = scene.put("a", "b")

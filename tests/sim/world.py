@@ -88,6 +88,7 @@ class World:
         self.network = Network(self.sim)
         self.oracle = Oracle(self.sim, self.network, failover_s=knobs.failover_s)
         self.oracle.stop_at_first = stop_at_first
+        self.oracle.in_turn = knobs.handler.per_batch or knobs.handler.lanes == 1
         self.parking = ParkingJudge(self.oracle)
         self.state = KinesisState(_stream_options(knobs), sink=self._sink)
         self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self._judge_sink)

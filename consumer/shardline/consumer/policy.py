@@ -137,5 +137,8 @@ class PerKey:
 
 
 def per_key(lanes: int) -> PerKey:
-    """Return the concurrency "`lanes` at a time, in order within each partition key"; raises `InvalidInput`."""
+    """Return the concurrency "`lanes` at a time, in order within each partition key"; raises `InvalidInput`.
+
+    Records that carry no key, as those of a stream that places records itself (AUTO), are dealt out in turn.
+    """
     return PerKey(lanes)

@@ -22,7 +22,7 @@ __all__ = ["INVARIANTS", "Judge", "Violation", "ViolationError", "payload", "use
 
 INVARIANTS: Final = {
     "I1": "Every acknowledged user record is processed at least once, by unique id.",
-    "I2": "Within a shard, first deliveries of a key's records come in sequence order, without gaps.",
+    "I2": "In a shard, first deliveries of a key (of all, where handled in turn) come in order, without gaps.",
     "I3": "A checkpoint never covers a record that was not processed; SHARD_END only after all of a closed shard.",
     "I4a": "A checkpoint is applied only for the worker that owns the lease, in the epoch in which it was sent.",
     "I4b": "A stored checkpoint never moves backwards.",

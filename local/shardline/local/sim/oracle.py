@@ -47,6 +47,8 @@ class Oracle(RowJudge):
         """Hash range of each shard whose placement is to be judged (I15): an acknowledged record must belong there."""
         self.auto = False
         """Whether the stream places records itself: plain ones then lie anywhere, and aggregates must not."""
+        self.in_turn = False
+        """Whether handlers take one record after another, so that all of a shard come in order, whatever their keys."""
         self.processed_ids: set[str] = set()
         self.redelivered = 0
         self.resent = 0
@@ -83,11 +85,12 @@ class Oracle(RowJudge):
         users = user_ids(event.record.data)
         if len(users) > 1:
             self.reached["aggregate stored"] += 1
-        if self.auto and event.record.data.startswith(_MAGIC):
+        aggregated = event.record.data.startswith(_MAGIC)
+        if self.auto and aggregated:
             self._aggregates.add((event.shard_id, event.number))
         for sub, user in enumerate(users):
             position = Position(event.number, sub)
-            shard.add(user, position)
+            shard.add(user, position, keyless=event.record.partition_key is None and not aggregated)
             places = self.places.setdefault(user.id, [])
             if places:
                 self.resent += 1
@@ -167,10 +170,11 @@ class Oracle(RowJudge):
             return
         if not any(shard.delivered):
             self._check_parents(shard)
-        expected = shard.expected_of(user.key)
-        if expected != index:
-            due = None if expected is None else shard.records[expected].id
-            self.violate("I2", shard_id, f"{user.id} was delivered first, {due} of its key is due")
+        due = shard.due(index, in_turn=self.in_turn)
+        if due != index:
+            whose = "the shard" if self.in_turn else "its key"
+            what = f"{user.id} at {position} was delivered first, {shard.records[due].id} of {whose} is due"
+            self.violate("I2", shard_id, f"{what}, at {shard.positions[due]}")
         shard.delivered[index] = 1
 
     def _again(self, shard: ShardTruth, index: int, user: UserId) -> None:

@@ -54,23 +54,29 @@ class ShardTruth:
     delivered: bytearray = field(default_factory=bytearray)
     done: bytearray = field(default_factory=bytearray)
     under: list[int] = field(default_factory=list[int])
+    """The serial number of the tenure in which each record was last processed; 0 for none."""
     trimmed: int = 0
     """How many of the records are gone from the stream."""
-    """The serial number of the tenure in which each record was last processed; 0 for none."""
     by_key: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     key_at: dict[str, int] = field(default_factory=dict[str, int])
+    keyless: set[int] = field(default_factory=set[int])
+    """The records whose keys the service did not keep: it placed them itself (AUTO)."""
     whole: int = 0
+    reached: int = 0
     log: deque[tuple[object, ...]] = field(default_factory=lambda: deque[tuple[object, ...]](maxlen=200))
 
-    def add(self, user: UserId, position: Position) -> None:
-        """Take a user record that the stream has stored."""
+    def add(self, user: UserId, position: Position, *, keyless: bool = False) -> None:
+        """Take a user record that the stream has stored, perhaps without its key."""
         self.index_of[position] = index = len(self.records)
         self.records.append(user)
         self.positions.append(position)
         self.delivered.append(0)
         self.done.append(0)
         self.under.append(0)
-        self.by_key.setdefault(user.key, []).append(index)
+        if keyless:
+            self.keyless.add(index)
+        else:
+            self.by_key.setdefault(user.key, []).append(index)
 
     def first_not_done(self) -> int:
         """Return the index of the first record that is not done; the number of records if all are."""
@@ -78,13 +84,24 @@ class ShardTruth:
             self.whole += 1
         return self.whole
 
-    def expected_of(self, key: str) -> int | None:
-        """Return the index of the key's first record that was not delivered yet, or None."""
+    def due(self, index: int, *, in_turn: bool) -> int:
+        """Return which record has to be the first to be delivered now, if one of its kind is: perhaps `index` itself.
+
+        Of records that come `in_turn` that is the shard's first that was not delivered yet, else the key's. One
+        without a key may come at any time: nobody who reads it can tell which others it belongs to.
+        """
+        if in_turn:
+            while self.reached < index and self.delivered[self.reached]:
+                self.reached += 1
+            return self.reached
+        if index in self.keyless:
+            return index
+        key = self.records[index].key
         mine, at = self.by_key[key], self.key_at.get(key, 0)
-        while at < len(mine) and self.delivered[mine[at]]:
+        while mine[at] < index and self.delivered[mine[at]]:
             at += 1
         self.key_at[key] = at
-        return mine[at] if at < len(mine) else None
+        return mine[at]
 
     def excuse(self, upto: int) -> list[UserId]:
         """Count the records before that index as delivered and done (trimmed, skipped); return the new ones."""
