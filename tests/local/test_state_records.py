@@ -273,6 +273,24 @@ def test_retention_trims_and_readers_continue_at_the_horizon() -> None:
     assert data(state.get_records(iterator, now=week)) == [b"fresh"]
 
 
+@pytest.mark.parametrize("asked", ["list", "shard"])
+def test_a_shard_that_is_listed_no_more_has_told_that_its_records_are_gone(asked: str) -> None:
+    """Whoever learns that a shard is over, from the list or by asking for it, learns nothing before the log says so."""
+    events: list[StateEvent] = []
+    state = made()
+    put(state, b"1", now=NOW)
+    put(state, b"2", now=NOW + 10)
+    state.split_shard(ORDERS, FIRST, str(1 << 127), now=NOW + 10)
+    state.sink = events.append
+    late = NOW + 25 * 3600
+    if asked == "list":
+        assert FIRST not in [shard.shard_id for shard in state.list_shards(ORDERS, now=late).shards]
+    else:
+        with expect_refusal("ResourceNotFoundException"):
+            read(state, now=late)
+    assert [(e.shard_id, e.records) for e in events if isinstance(e, RecordsTrimmed)] == [(FIRST, 2)]
+
+
 @pytest.mark.parametrize(
     ("entries", "code"),
     [

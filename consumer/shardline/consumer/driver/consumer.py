@@ -150,11 +150,12 @@ class ShardConsumer:
             await self._pause(self._context.config.leases.parent_poll_s)
         return False
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not longer than until a stop is asked for."""
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, but not longer than until a stop is asked for; say whether it was."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
+        return self._stopping.is_set()
 
     async def _blocking(self) -> bool:
         """Say whether some parent is not finished, or cannot be judged now."""
@@ -343,8 +344,7 @@ class ShardConsumer:
         if done is not None and done > self._keeper.lease.stored and not await self._keeper.checkpoint(done):
             return False
         while not await note_reached(self._context, bounds, self._keeper.lease):
-            await self._pause(_FINISH_BACKOFF.delay_s(1, self._context.runtime.random))
-            if self._stopping.is_set():
+            if await self._pause(_FINISH_BACKOFF.delay_s(1, self._context.runtime.random)):
                 return False
         self._context.events.emit(ShardLeft(lease=self._row.key, until=bounds.text))
         return True
@@ -357,8 +357,11 @@ class ShardConsumer:
                 PositionTrimmed(lease=self._row.key, checkpoint=str(done), resumed_at="SHARD_END")
             )
         while await self._sync.merge_waits(self._plan, self._row, over.children):
-            await self._pause(self._context.config.leases.parent_poll_s)
-            if self._stopping.is_set():
+            if await self._pause(self._context.config.leases.parent_poll_s):
+                return False
+        while over.gone and not await self._sync.repair(self._plan):
+            # Children may be gone as well: what follows them has no lease of its own, and this shard's stood for it.
+            if await self._pause(self._context.config.leases.parent_poll_s):
                 return False
         children = await self._sync.create_children(self._plan, self._keeper.lease.row, over.children)
         if self._session is not None and not await self._session.end():

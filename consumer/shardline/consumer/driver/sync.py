@@ -154,20 +154,25 @@ class ShardSync:
         identity = self.identity(plan)
         return None if identity is None else str(identity)
 
-    async def repair(self, plan: StreamPlan) -> None:
-        """Create the leases that are missing beside those in the table, level by level, until none is missing."""
+    async def repair(self, plan: StreamPlan) -> bool:
+        """Create the leases that are missing beside those in the table, level by level, until none is missing.
+
+        False where that is not known: no list of shards came that shows each hash key once, close to its rows.
+        """
         started = self._context.runtime.monotonic()
         shards = await self.list_shards(plan.stream)
-        listed_at = started
+        listed_at, whole = started, False
         for _ in range(len(shards) + 1):
             rows = await self.rows()
             if self._context.runtime.monotonic() - listed_at <= SNAPSHOT_S_MAX:
                 missing = self._missing(plan, shards, of_stream(plan, rows))
                 if not await self._create(plan, missing, "repair"):
+                    whole = covers_everything(shard for shard in shards if shard.is_open)
                     break
             listed_at = self._context.runtime.monotonic()
             shards = await self.list_shards(plan.stream)
         self._synced(started)
+        return whole
 
     def _missing(self, plan: StreamPlan, shards: Sequence[Shard], rows: Sequence[LeaseRow]) -> list[NewLease]:
         pin = min(application_pin(rows, self._began_s), self._pins.get(plan.lease_prefix, self._began_s))

@@ -80,6 +80,9 @@ class Listing(Control):
 
     def _filtered(self, stream: StreamState, wanted: ShardFilter | None, now: float) -> Iterable[ShardLog]:
         shards = list(stream.listed(now))
+        if len(shards) < len(stream.shards):
+            for shard in stream.shards.values():
+                self.trim(stream, shard, now)  # Whoever is told that a shard is over must find the log to say so too.
         kind = ShardFilterKind.FROM_TRIM_HORIZON if wanted is None else wanted.kind
         match kind:
             case ShardFilterKind.AFTER_SHARD_ID:

@@ -71,11 +71,12 @@ class Registry:
     def shard(self, found: StreamState, shard_id: str, now: float) -> ShardLog:
         """Return a shard that ListShards would name, trimmed to now; raise ResourceNotFoundException otherwise."""
         shard = found.get(shard_id)
-        if shard is None or (shard.closed_s is not None and shard.closed_s <= found.horizon(now)):
+        if shard is not None:
+            self.trim(found, shard, now)
+        if shard is None or found.is_over(shard, now):
             raise not_found(
                 f"Could not find shard {shard_id} in stream {found.name} under account {self.options.account_id}."
             )
-        self.trim(found, shard, now)
         return shard
 
     def admit(self, operation: str, subject: str, now: float) -> None:
@@ -116,8 +117,8 @@ class Registry:
         self.emit_status(stream.name, status, now)
 
     def trim(self, stream: StreamState, shard: ShardLog, now: float) -> None:
-        """Drop what has fallen out of retention."""
-        dropped, last = shard.trim(stream.horizon(now))
+        """Drop what has fallen out of retention: with a shard that is not listed any more, all of it."""
+        dropped, last = shard.trim(float("inf") if stream.is_over(shard, now) else stream.horizon(now))
         if dropped and self.sink is not None:
             self.sink(RecordsTrimmed(now, stream.name, shard.shard_id, dropped, last))
 

@@ -90,9 +90,12 @@ class StreamState:
         return self.shards.get(shard_index(shard_id)) if tail.isascii() and tail.isdigit() else None
 
     def listed(self, now: float) -> Iterator[ShardLog]:
-        """Yield the shards that ListShards knows: all but those closed for longer than the retention."""
-        horizon = self.horizon(now)
-        return (s for s in self.shards.values() if s.closed_s is None or s.closed_s > horizon)
+        """Yield the shards that ListShards knows: all but those that are over."""
+        return (s for s in self.shards.values() if not self.is_over(s, now))
+
+    def is_over(self, shard: ShardLog, now: float) -> bool:
+        """Say whether a shard was closed for so long that retention has taken it, and all that was in it."""
+        return shard.closed_s is not None and shard.closed_s <= self.horizon(now)
 
     def horizon(self, now: float) -> float:
         """Return the trim horizon in epoch seconds: records that arrived before it are gone."""
