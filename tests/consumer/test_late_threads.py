@@ -1,7 +1,8 @@
-"""Blocking handlers in virtual time: none begins under a lease that ran out between the hand-over and the thread."""
+"""Handlers and lots in virtual time: none begins under a lease that ran out on the way to its thread, or before it."""
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from shardline.consumer.blocking import Checkpointer, ShardProcessor, on_threads
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, WorkerConfig
 from shardline.consumer.kclpy import adapt
-from shardline.consumer.policy import per_key
+from shardline.consumer.policy import park_key, park_record, per_key
 from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
 from shardline.local.sim.lab import SimLab
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from shardline.common.ports.services import Services
     from shardline.consumer.handler import Batch
+    from shardline.consumer.policy import Parked
 
 FAILOVER_S = 5.0
 
@@ -136,3 +138,54 @@ def test_a_lost_lease_is_told_after_the_call_that_was_abandoned_with_it() -> Non
     lab.run(40 * FAILOVER_S)
     lab.close()
     assert calls[:5] == ["begins", "ends", "lost", "begins", "ends"]
+
+
+@pytest.mark.parametrize("kind", ["record", "batch", "per key"])
+@pytest.mark.parametrize("park", [park_record, park_key])
+@pytest.mark.parametrize("blocking", [False, True])
+def test_a_former_owner_parks_nothing(kind: str, park: Callable[..., object], *, blocking: bool) -> None:
+    """A process that was stopped in the call that failed for good, or before its lot began, parks nothing late."""
+    lab = SimLab(seed=3)
+    orders = lab.stream("orders")
+    parked: list[bytes] = []
+    late: list[float] = []
+    workers: list[Worker] = []
+
+    def note(one: Parked) -> None:
+        if not all(lease.valid for lease in workers[0].health().leases):
+            late.append(lab.now)
+        parked.append(one.data)
+
+    async def lot(one: Parked) -> None:
+        note(one)
+
+    async def fails(_: object) -> None:
+        await asyncio.sleep(3.0)
+        raise ValueError
+
+    def billing(services: Services, runtime: SimRuntime) -> Worker:
+        slow = SimRuntime(runtime.host, blocking_s_max=20.0, threads=lab.simulation.threads)
+        config = WorkerConfig(worker_id="me", leases=LeaseConfig(failover_s=FAILOVER_S))
+        worker = Worker(
+            "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=slow, config=config
+        )
+        worker.add_handler(
+            fails,
+            batch=kind == "batch",
+            concurrency=per_key(3) if kind == "per key" else None,
+            on_failure=park(note if blocking else lot, attempts=1),  # type: ignore[arg-type]  # Either makes a policy.
+        )
+        workers.append(worker)
+        return worker
+
+    program = lab.start(billing)
+    lab.run(30)
+    for number in range(12):
+        orders.put(b"%d" % number, f"key-{number}")
+        lab.run(2)
+        program.pause_for(4 * FAILOVER_S)
+        lab.run(6 * FAILOVER_S)
+    lab.run(300)
+    lab.close()
+    assert late == []
+    assert set(parked) == {b"%d" % number for number in range(12)}

@@ -57,7 +57,6 @@ class Delivery:
         self.keys = keys
         if keys is not None:
             keys.stopping = self._stopping
-        self._failed = Failures(context, self._lease_key, self._spec.policy, self._stopping, self.keys)
         self._work = Work(
             context=context,
             spec=plan.handler,
@@ -68,6 +67,7 @@ class Delivery:
             session=session,
             keys=keys,
         )
+        self._failed = Failures(self._work)
         self._calls = calls_of(self._work)
         self._at = Progress()
         self._lanes: Lanes | None = None
@@ -136,8 +136,6 @@ class Delivery:
 
     async def _park(self, batch: Batch, wrong: MalformedAggregate) -> bool:
         """Park a malformed aggregate, as the one record that it came as; False when stopped before."""
-        if self._stopping.is_set() or not await self._keeper.valid():
-            return False
         record = next(iter(batch))
         if not await self._failed.to_lot(record, reason_of(wrong), 0):
             return False

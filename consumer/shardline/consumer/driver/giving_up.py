@@ -8,8 +8,9 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.errors import HandlerGaveUp
+from shardline.consumer.driver.threads import Withdrawn
 from shardline.consumer.events import HandlerFailed, RecordParked
-from shardline.consumer.policy import FailurePolicy, Parked, Then
+from shardline.consumer.policy import Parked, Then
 from shardline.consumer.reasons import place_of, reason_of
 from shardline.consumer.spec import is_asynchronous
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from shardline.common.records import Position
-    from shardline.consumer.driver.context import Context
-    from shardline.consumer.driver.key_parking import KeyParking
+    from shardline.consumer.driver.calls import Work
     from shardline.consumer.handler import Record
 
 __all__ = ["KEY_PARKED", "Failures", "Verdict"]
@@ -38,20 +38,15 @@ class Verdict(Enum):
 class Failures:
     """The failures of one place in a shard (a record, or a batch): how often, since when, and what comes next."""
 
-    def __init__(
-        self,
-        context: Context,
-        lease: str,
-        policy: FailurePolicy,
-        stopping: asyncio.Event,
-        keys: KeyParking | None = None,
-    ) -> None:
+    def __init__(self, work: Work) -> None:
         self.attempts = 0
-        self._keys = keys
-        self._context = context
-        self._lease = lease
-        self._policy = policy
-        self._stopping = stopping
+        self._context = work.context
+        self._keeper = work.keeper
+        self._keys = work.keys
+        self._lease = work.keeper.lease.key
+        self._policy = work.spec.policy
+        self._stopping = work.stopping
+        self._threads = work.threads
         self._since = 0.0
         self._reason = ""
 
@@ -90,15 +85,15 @@ class Failures:
         return Verdict.AGAIN
 
     async def park(self, record: Record) -> bool:
-        """Park a record, its key first where the policy says so; False when a stop came before both stand."""
+        """Park a record, its key first where the policy says so; False when a stop or a loss came before both stand."""
         if self._keys is not None and not await self._keys.park(record, self._reason, self.attempts):
             return False
         return await self.to_lot(record, self._reason, self.attempts)
 
     async def follow(self, record: Record, batch: Iterable[Record]) -> bool | None:
-        """Let a record of a parked key follow it into the lot; False when a stop came first, None if it was released.
+        """Let a record of a parked key follow it into the lot; None if the key was released.
 
-        `batch` is what it came in.
+        False when a stop, or the loss of the lease, came first. `batch` is what it came in.
 
         The key's first record may come again, when its first owner died between state and lot: then it keeps its
         reason.
@@ -113,7 +108,10 @@ class Failures:
         return await self.to_lot(record, KEY_PARKED, 0)
 
     async def to_lot(self, record: Record, reason: str, tries: int) -> bool:
-        """Put a record into the lot, trying until it has it; False when a stop came first."""
+        """Put a record into the lot, trying until it has it; False when a stop, or the loss of the lease, came first.
+
+        Each try begins under a valid lease, as a handler's call does: a former owner parks nothing.
+        """
         lot = self._policy.lot
         assert lot is not None, "only a policy with a lot parks"
         context, attempts = self._context, 0
@@ -131,12 +129,14 @@ class Failures:
             attempts=tries,
             parked_at_s=context.runtime.wall(),
         )
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and await self._keeper.valid():
             try:
                 if is_asynchronous(lot):
                     await lot(parked)
                 else:
-                    await context.runtime.run_blocking(lot, parked)
+                    await self._threads.run(lot, parked)
+            except Withdrawn:
+                continue  # Its thread began too late.
             except Exception as error:  # noqa: BLE001 - whatever keeps the lot from taking it: the record is not let go.
                 attempts += 1
                 context.report("record.park", error, self._lease)

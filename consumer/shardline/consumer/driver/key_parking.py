@@ -157,7 +157,7 @@ class KeyParking:
             reason=reason,
             attempts=attempts,
         )
-        if not await self._change("state.park", lambda item: parking(item, key)) or not await self._keeper.valid():
+        if not await self._change("state.park", lambda item: parking(item, key)):
             return False
         self._context.events.emit(
             KeyParked(lease=self._lease.key, position=str(record.position), key=key.digest, keys=len(self._keys))
@@ -167,8 +167,8 @@ class KeyParking:
     async def follow(self, record: Record, batch: Iterable[Record]) -> ParkedKey | None:
         """Note that a record follows its key; None when that did not come to be: released, or stopped before.
 
-        One write notes all of the key's records in `batch`, which the caller lets follow one after another. Stopped
-        also means that the lease is not valid any more. A caller that gets None asks `holds` again.
+        One write notes all of the key's records in `batch`, which the caller lets follow one after another. A caller
+        that gets None asks `holds` again.
         """
         partition_key = record.partition_key
         assert partition_key is not None, "only keys are parked"
@@ -178,8 +178,6 @@ class KeyParking:
             last = max((one.position for one in batch if one.partition_key == partition_key), default=place.position)
             upto = Place(place.shard_id, max(last, place.position))
             await self._change("state.follow", lambda item: following(item, partition_key, upto))
-        if not await self._keeper.valid():
-            return None
         key = self._keys.get(partition_key)
         return key if key is not None and _covers(key.last, place) else None
 

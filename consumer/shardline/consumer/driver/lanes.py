@@ -27,6 +27,7 @@ class Lanes:
     """One batch on its way through the lanes; `done` is the position below which nothing is open."""
 
     def __init__(self, work: Work, calls: RecordCalls) -> None:
+        self._work = work
         self._context = work.context
         self._spec = work.spec
         self._keeper = work.keeper
@@ -77,7 +78,7 @@ class Lanes:
         return len(self._tracker) == 0 and not self._keeper.lease.over
 
     async def _run(self, lane: int, records: list[Record]) -> None:
-        failures = Failures(self._context, self._keeper.lease.key, self._spec.policy, self._stopping, self._keys)
+        failures = Failures(self._work)
         for record in records:
             if not await self._one(lane, record, failures, records):
                 return
