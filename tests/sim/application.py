@@ -43,6 +43,8 @@ class Application:
         self._worker_id = worker_id
         self._faults = world.knobs.handler
         self._oracle = world.oracle
+        self.stuck: dict[str, float] = {}
+        """Shard -> when a call began that hangs on its thread, or hung for longer than it might."""
 
     def register(self, worker: Worker) -> None:
         """Register the handler that the knobs ask for."""
@@ -65,22 +67,34 @@ class Application:
         if attempts is None:
             return None
         park = park_key if self._faults.park_keys else park_record
-        return park(self._lot, attempts=attempts)
+        return park(self._lot_blocking if self._faults.blocking else self._lot, attempts=attempts)
 
     async def _lot(self, parked: Parked) -> None:
         """Keep a parked record; now and then the lot cannot."""
-        network = self._world.network
-        await asyncio.sleep(network.draw_s(0.5))
-        if self._world.chaos.on and network.chance(self._faults.fails / 2, "parking failed"):
-            raise HandlerError
+        position = self._parking(parked)
+        await asyncio.sleep(self._world.network.draw_s(0.5))
+        self._park(parked, position)
+
+    def _lot_blocking(self, parked: Parked) -> None:
+        """Keep a parked record, called on a thread."""
+        position = self._parking(parked)
+        sleep_blocking(self._world.network.draw_s(0.5))
+        self._park(parked, position)
+
+    def _parking(self, parked: Parked) -> Position:
         position = Position(int(parked.sequence_number), parked.sub_sequence_number)
+        self._oracle.parking(self._worker_id, parked.shard_id, position)
+        return position
+
+    def _park(self, parked: Parked, position: Position) -> None:
+        if self._world.chaos.on and self._world.network.chance(self._faults.fails / 2, "parking failed"):
+            raise HandlerError
         if not user_ids(parked.data):
             self._world.blobs.delivered(parked.shard_id, position, parked.data)
-            return
-        if self._faults.park_keys:
+        elif self._faults.park_keys:
             self._world.parking.parked(self._worker_id, parked)
-            return
-        self._oracle.parked(self._worker_id, parked.shard_id, position, parked.data)
+        else:
+            self._oracle.parked(self._worker_id, parked.shard_id, position, parked.data)
 
     # --- the handlers ------------------------------------------------------------------------------------------------
 
@@ -122,7 +136,7 @@ class Application:
         if record.misplaced:
             self._oracle.reached["misplaced record delivered"] += 1
         if self._faults.park_keys:
-            self._world.parking.delivered(record)
+            self._world.parking.delivered(self._worker_id, record)
         self._oracle.delivered(self._worker_id, record.shard_id, record.position, record.token, user)
 
     def _processed(self, records: Sequence[Record], *, cancelled: bool = False) -> None:
@@ -171,6 +185,7 @@ class Application:
         if network.chance(faults.slow + faults.stubborn, "handler blocked its thread"):
             sleep_blocking(network.draw_s(2 * faults.slow_s))
         if network.chance(faults.hangs, "handler hung on its thread"):
+            self.stuck[records[0].shard_id] = self._world.sim.now
             sleep_blocking(faults.timeout_s + network.draw_s(faults.timeout_s))
         self._fail(records)
 

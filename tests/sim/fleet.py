@@ -38,6 +38,9 @@ class Slot:
         self.lives = 0
         self.host: Host | None = None
         self.worker: Worker | None = None
+        self.application: Application | None = None
+        self.began_s = 0.0
+        """When the worker began."""
         self.worker_id = ""
         self.task: asyncio.Task[None] | None = None
         self.asked_s: float | None = None
@@ -74,7 +77,6 @@ class Fleet:
         name = f"worker-{slot.index}"
         slot.worker_id = name if knobs.same_id else f"{name}.{slot.lives}"
         slot.host = world.sim.host(name)
-        world.oracle.identify(slot.host, slot.worker_id)
         slot.task = slot.host.spawn(self._live(slot, slot.host), name=slot.worker_id)
 
     async def _live(self, slot: Slot, host: Host) -> None:
@@ -85,30 +87,33 @@ class Fleet:
                     slot.worker, slot.asked_s = self._worker(slot, host), None  # Whom it followed may have been asked.
                     async with slot.worker:
                         await slot.worker.wait()
-                    await self._left(slot, host)
+                    await self._left(slot)
                 except ServiceError:
                     self._world.oracle.reached["worker could not start"] += 1
                     await asyncio.sleep(1)
         except Exception as error:  # noqa: BLE001 - the product failed: the world ends with it.
             self._world.sim.loop.failures.append(error)
 
-    async def _left(self, slot: Slot, host: Host) -> None:
+    async def _left(self, slot: Slot) -> None:
         """Judge a worker that has left, where nothing was in its way; it comes back after a while."""
         world, asked_s, slot.asked_s = self._world, slot.asked_s, None
         took_s = 0.0 if asked_s is None else world.sim.now - asked_s
         world.oracle.reached["worker left"] += 1
         if world.knobs.orderly or not world.chaos.on:
-            world.leaving.left(slot.worker_id, took_s=took_s, within_s=_STOP_S + 2 * world.knobs.failover_s)
+            within_s = _STOP_S + 2 * world.knobs.failover_s
+            stuck = {} if slot.application is None else slot.application.stuck
+            world.leaving.left(slot.worker_id, took_s=took_s, within_s=within_s, began_s=slot.began_s, stuck=stuck)
         if self._stopping:
             return
         await asyncio.sleep(world.knobs.restart_s * world.sim.random.random())
         if not world.knobs.same_id:
             slot.lives += 1
             slot.worker_id = f"worker-{slot.index}.{slot.lives}"
-            world.oracle.identify(host, slot.worker_id)
 
     def _worker(self, slot: Slot, host: Host) -> Worker:
         knobs, world = self._world.knobs, self._world
+        world.oracle.identify(host, slot.worker_id)
+        slot.began_s = world.sim.now
         config = WorkerConfig(
             worker_id=slot.worker_id,
             table=TableConfig(deletion_protection=False),
@@ -140,7 +145,8 @@ class Fleet:
             ),
             listeners=[lambda event: self._watch(slot, event)],
         )
-        Application(world, slot.worker_id).register(worker)
+        slot.application = Application(world, slot.worker_id)
+        slot.application.register(worker)
         return worker
 
     def _watch(self, slot: Slot, event: Event) -> None:

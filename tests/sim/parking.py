@@ -37,7 +37,7 @@ __all__ = ["INVARIANTS", "Operator", "ParkingJudge"]
 
 INVARIANTS: Final = {
     "PK1": "A key stands in the table under its shard's lease before its record enters the lot.",
-    "PK2": "No record of a key reaches a handler while an earlier one, of its shard or an ancestor, waits in the lot.",
+    "PK2": "No record of a key reaches the owner's handler while an earlier one of its lineage waits in the lot.",
     "PK3": "While a checkpoint covers a record that waits in the lot, its key stands in the table.",
     "PK4": "A replay hands over a key's records in order, from parent to child.",
     "PK5": "A key is released only when all of its records that joined the lot were replayed.",
@@ -63,6 +63,7 @@ class ParkingJudge:
         self._items: dict[str, Item] = {}
         self._waiting: defaultdict[str, set[_Waiting]] = defaultdict(set)  # By key: in the lot, and not replayed.
         self._here: defaultdict[str, dict[_Waiting, str]] = defaultdict(dict)  # The same by shard, with their keys.
+        self._joined: dict[_Waiting, float] = {}
         self._replayed: set[_Waiting] = set()
 
     # --- the tables --------------------------------------------------------------------------------------------------
@@ -121,18 +122,25 @@ class ParkingJudge:
 
     # --- workers -----------------------------------------------------------------------------------------------------
 
-    def delivered(self, record: Record) -> None:
-        """Take a record that a handler of a worker gets."""
+    def delivered(self, worker: str, record: Record) -> None:
+        """Take a record that a handler of a worker gets.
+
+        One whose lease was stolen a moment ago (I11 says how long ago) knows what stood there until then, and cannot
+        know what his successor has parked since.
+        """
         (user,) = user_ids(record.data)
         waiting = self._waiting.get(user.key)
         if not waiting:
             return
-        shard = self._oracle.shards[record.shard_id]
+        shard, lease = self._oracle.shards[record.shard_id], self._oracle.leases[record.shard_id]
         index = shard.index_of.get(record.position, -1)
         lineage = self._lineage(shard)
+        ended = lease.superseded(worker)
         for one in waiting:
             behind = one.number <= index if one.shard_id == shard.shard_id else one.shard_id in lineage
-            if behind:
+            if behind and ended is not None and self._joined[one] >= ended.started.at_s:
+                self._oracle.reached["delivered after a steal what was parked since"] += 1
+            elif behind:
                 first = self._oracle.shards[one.shard_id].records[one.number].id
                 self._oracle.violate("PK2", record.shard_id, f"{user.id} was delivered, {first} of its key is parked")
 
@@ -148,22 +156,23 @@ class ParkingJudge:
         self.lot.append(parked)
         if shard.records[index] != user:
             self._oracle.violate("I1", shard.shard_id, f"what was parked at {index} is not {user.id} whole")
-        superseded = self._oracle.leases[shard.shard_id].owner != worker
-        if not superseded:
+        if not self._oracle.is_superseded(worker, shard.shard_id):
             shard.done[index] = shard.delivered[index] = 1
             self._oracle.excused_ids.add(user.id)
         else:
             self._oracle.reached["record joined the lot late"] += 1
+            shard.late.add((worker, index))
         if one in self._replayed:
             self._oracle.reached["record parked again after its replay"] += 1
             return
         if not _stands(self._items.get(shard.shard_id), user.key):
             self._oracle.violate("PK1", shard.shard_id, f"{user.id} joined the lot, its key does not stand")
         earlier = (before for before in shard.by_key[user.key] if before < index)
-        if not superseded and not all(shard.done[before] for before in earlier):
+        if not all(shard.is_through(worker, before) for before in earlier):
             self._oracle.violate("I2", shard.shard_id, f"{user.id} joined the lot before earlier ones of its key")
         self._oracle.reached["record followed its key" if parked.attempts == 0 else "key parked"] += 1
         self._waiting[user.key].add(one)
+        self._joined.setdefault(one, self._oracle.simulation.now)
         self._here[shard.shard_id][one] = user.key
 
     def _lineage(self, shard: ShardTruth) -> set[str]:

@@ -93,6 +93,24 @@ def _latest_first(original: Any) -> Any:
     return parked
 
 
+class _Confident:
+    """A keeper that believes in its lease for ever."""
+
+    async def valid(self) -> bool:
+        return True
+
+    def is_valid(self) -> bool:
+        return True
+
+
+def _parks_regardless(original: Any) -> Any:
+    async def to_lot(self: Any, record: Any, reason: str, tries: int) -> Any:
+        self._keeper = _Confident()
+        return await original(self, record, reason, tries)
+
+    return to_lot
+
+
 def _unconditional(original: Any) -> Any:
     def write_of(table: str, key: Any, update: Update, expect: Any, token: int) -> UpdateItem:
         whole = original(table, key, update, expect, token)
@@ -118,5 +136,6 @@ PARKING_BUGS: dict[str, Bug] = {
     "key released before its replay": Bug(((ParkedKeys, "_replay", _released_first),), ("parked keys",)),
     "last record of a parked key not noted": Bug(((KeyParking, "follow", _last_not_noted),), ("parked keys",)),
     "replay in the wrong order": Bug(((ParkedKeys, "_parked", _latest_first),), ("parked keys",)),
+    "former owner parks": Bug(((Failures, "to_lot", _parks_regardless),), ("parked keys", "late threads")),
     "state written without its fence": Bug(((state, "write_of", _unconditional),), ("parked keys",)),
 }

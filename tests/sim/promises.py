@@ -166,7 +166,13 @@ def _late_threads(seed: int, random: Random) -> Knobs:
     return replace(
         plain(seed, random, "late threads"),
         handler=HandlerFaults(
-            per_batch=random.random() < 0.7, blocking=True, thread_s=3.0, lanes=random.choice((1, 3)), timeout_s=60.0
+            per_batch=random.random() < 0.7,
+            blocking=True,
+            thread_s=3.0,
+            lanes=random.choice((1, 3)),
+            park_attempts=random.choice((None, 1)),
+            poison=0.03,
+            timeout_s=60.0,
         ),
         rates=Rates(pause=4.0),
         failover_s=5.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _BEFORE_S = 120.0
 _END_S = 600.0
+_UNDISTURBED_S: Final = 30.0
+"""As long as leaving may take, and as a request may be on its way."""
 
 
 class _Fleet(Fleet):
@@ -48,13 +50,19 @@ class _Fleet(Fleet):
 
 
 class _Leaving(Leaving):
-    """Judges what a run leaves behind, but not its leases: amid faults a worker may not learn that one was given back.
+    """Judges what a run leaves behind; its leases once faults have ended for long, as then it has learned of them all.
 
-    Others rescue it then, as after any death.
+    Amid faults a worker may not learn that one was given back: others rescue it then, as after any death.
     """
 
-    def left(self, worker_id: str, *, took_s: float, within_s: float) -> None:
-        """Judge nothing."""
+    faults_ended_s = float("inf")
+    judged = 0
+
+    def left(self, worker_id: str, **known: Any) -> None:
+        """Judge a worker that has left, unless a fault may have been in its way."""
+        if self._judge.simulation.now >= self.faults_ended_s + _UNDISTURBED_S:
+            self.judged += 1
+            super().left(worker_id, **known)
 
 
 class BoundedWorld(World):
@@ -63,7 +71,7 @@ class BoundedWorld(World):
     def __init__(self, knobs: Knobs) -> None:
         super().__init__(knobs)
         self.fleet = self.bounded = _Fleet(self)
-        self.leaving = _Leaving(self.oracle)
+        self.leaving = self.departures = _Leaving(self.oracle)
         self.missed: set[str] = set()
         self.overrun: set[str] = set()
 
@@ -81,7 +89,9 @@ class BoundedWorld(World):
         await self.chaos.run(self.knobs.chaos_s)
         self.network.heal()
         self.chaos.end()
+        self.departures.faults_ended_s = self.sim.now
         await self.writers.finish()
+        await asyncio.sleep(_UNDISTURBED_S)
         self.bounded.ended = 0
         for _turn in range(int(_END_S / 5)):
             if self.bounded.ended >= len(self.fleet.slots):
@@ -105,14 +115,14 @@ class BoundedWorld(World):
 @pytest.mark.parametrize("profile", ["healthy", "reshard storm", "lost replies", "swarm"])
 def test_a_backfill_ends_whole(profile: str) -> None:
     """Crashes, storms and reshards beside it: nothing missed, nothing beyond, and every worker has ended by itself."""
+    judged = 0
     for seed in range(1, 4):
         knobs = replace(draw(seed, profile), healthy=False, calm=False, settle_s=0.0, chaos_s=180.0)
-        # Neither retention nor an operator's hands take what a run has still to read.
-        rates = replace(knobs.rates, clock=0.0, row_deleted=0.0, row_edited=0.0)
-        knobs = replace(knobs, rates=rates, retention_s=None)
-        world = BoundedWorld(knobs)
+        world = BoundedWorld(replace(knobs, rates=replace(knobs.rates, clock=0.0)))
         result = world.run()
         assert not result.failed, (seed, [str(one) for one in result.violations[:3]], result.error)
         assert (world.missed, world.overrun) == (set(), set()), seed
         assert world.bounded.ended >= len(world.fleet.slots), seed
         assert len(world.oracle.processed_ids) > 50
+        judged += world.departures.judged
+    assert judged

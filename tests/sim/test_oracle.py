@@ -266,6 +266,46 @@ def test_a_record_that_is_parked_in_part_is_found(scene: Scene) -> None:
     assert scene.broken == {"I1"}
 
 
+@pytest.mark.parametrize(("stood_still_s", "broken"), [(11.0, {"I11"}), (3.0, set[str]())])
+def test_a_former_owner_that_parks_is_found(stood_still_s: float, broken: set[str]) -> None:
+    """I11: nothing is handed to a lot after a take by expiry; after a steal, for a moment."""
+    scene = Scene()
+    ((_, position),) = scene.put("a")
+    scene.wait(stood_still_s)
+    scene.write("B", leaseOwner="B")
+    scene.oracle.parking("A", FIRST, position)
+    assert scene.broken == broken
+
+
+def test_what_joins_the_lot_late_is_not_done(scene: Scene) -> None:
+    """I3: a record that a superseded worker parked is its successor's to handle; the lot may hold it twice."""
+    ((user, position),) = scene.put("a")
+    scene.oracle.parking("A", FIRST, position)
+    scene.write("B", leaseOwner="B")
+    scene.write("A", leaseOwner="B")
+    scene.oracle.parked("A", FIRST, position, payload(user))
+    assert (scene.broken, scene.oracle.pending()) == (set(), 1)
+    scene.write("B", checkpoint=str(position.sequence_number))
+    assert scene.broken == {"I3"}
+
+
+def test_the_lease_of_a_shard_that_is_over_needs_no_child_that_is_over_too() -> None:
+    """I9: a row goes when its children have begun; one that retention took before it had a lease never will."""
+    for retention_s, broken in ((60.0, set[str]()), (3600.0, {"I9"})):
+        scene = Scene()
+        scene.oracle.retention_s = retention_s
+        scene.state.split_shard(STREAM, FIRST, str(1 << 127), now=scene.sim.wall_s)
+        scene.lease("shardId-000000000002", "A")
+        scene.write("A", "shardId-000000000002", checkpoint="LATEST")
+        scene.state.merge_shards(STREAM, SECOND, "shardId-000000000002", now=scene.sim.wall_s)
+        scene.lease("shardId-000000000003", "A")
+        scene.write("A", checkpoint="SHARD_END")
+        scene.wait(100.0)
+        scene.network.sender = Sender(scene.hosts["A"], Service.DYNAMODB, "DeleteItem", scene.sim.now)
+        scene.tables.write(Delete("leases", Key("leaseKey", FIRST)), scene.sim.wall_s)
+        assert scene.broken == broken
+
+
 def test_strict_worlds_find_duplicates_and_moves(scene: Scene) -> None:
     """A healthy world allows no second delivery, and a calm one no move of a lease."""
     scene.oracle.strict_duplicates = scene.oracle.calm = True

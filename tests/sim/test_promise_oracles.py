@@ -107,6 +107,19 @@ def test_a_worker_that_leaves_badly_is_found(scene: Scene) -> None:
     assert again.broken == {"I13"}
 
 
+@pytest.mark.parametrize(("hung_s", "broken"), [(None, {"I13"}), (2.0, {"I13"}), (6.0, set[str]())])
+def test_the_lease_of_a_call_that_hangs_runs_out(hung_s: float | None, broken: set[str]) -> None:
+    """I13: it alone is not given back, if the call hung since the worker has had the lease."""
+    scene = Scene()
+    scene.wait(5.0)
+    scene.write("B", leaseOwner="B")
+    scene.wait(5.0)
+    scene.write("B")
+    stuck = {} if hung_s is None else {FIRST: hung_s}
+    Leaving(scene.oracle).left("B", took_s=1, within_s=2, stuck=stuck)
+    assert scene.broken == broken
+
+
 def test_what_is_left_behind_is_found(scene: Scene) -> None:
     """I18: a task, a timer, a thread or a subscription of a host whose program has returned."""
     leaving, host = Leaving(scene.oracle), scene.hosts["A"]

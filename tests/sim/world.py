@@ -121,6 +121,7 @@ class World:
         if knobs.retention_s is not None:
             # Less than the service's shortest, so that a world of minutes sees records go.
             self.state.streams[STREAM.name].retention_hours = knobs.retention_s / 3600  # type: ignore[assignment]  # Hours are whole there.
+            self.oracle.retention_s = knobs.retention_s
 
     @property
     def _judge_sink(self) -> Sink:

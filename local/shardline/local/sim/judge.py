@@ -101,8 +101,10 @@ class Judge:
     # --- who is who ---
 
     def identify(self, host: Host, worker_id: str) -> None:
-        """Say which worker id a host's worker has."""
+        """Say which worker id a host's worker has: a new one begins, which knows nothing of one before it."""
         self._workers[host] = worker_id
+        for shard in self.shards.values():
+            shard.late = {one for one in shard.late if one[0] != worker_id}
 
     def worker_of(self, host: Host | None) -> str | None:
         """Return the worker id of a host; None for none."""

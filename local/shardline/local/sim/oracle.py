@@ -75,7 +75,8 @@ class Oracle(RowJudge):
             if len(event.parents) > 1:
                 self.reached["merge"] += 1
         elif isinstance(event, events.ShardClosed):
-            self.shards[event.shard_id].closed = True
+            shard = self.shards[event.shard_id]
+            shard.closed, shard.closed_s = True, event.at_s
             self.reached["shard closed"] += 1
         elif isinstance(event, events.RecordsTrimmed):
             self._trimmed(event)
@@ -245,29 +246,46 @@ class Oracle(RowJudge):
         `cancelled`: it had been told to stop. The result of a superseded handler counts for nothing.
         """
         shard = self.shards[shard_id]
+        index = shard.index_of.get(position)
         if cancelled or self.tokens.is_late(self.leases.get(shard_id), shard_id, worker, token):
             self.reached["late result of a superseded handler"] += 1
             shard.log.append((self.simulation.now, "late", worker, token, position, user.id))
+            if index is not None:
+                shard.late.add((worker, index))
             return
         shard.log.append((self.simulation.now, "processed", worker, token, position, user.id))
-        index = shard.index_of.get(position)
         if index is not None:
             shard.done[index] = 1
             shard.under[index] = self._tenure(worker, shard_id, token).serial
         self.processed_ids.add(user.id)
         self.simulation.note(f"{self.simulation.now} processed {worker} {shard_id} {position}")
 
+    def parking(self, worker: str, shard_id: str, position: Position) -> None:
+        """Take that a worker hands a record to its lot, which it may only where it might call its handler."""
+        self._check_owner(worker, shard_id, position)
+
     def parked(self, worker: str, shard_id: str, position: Position, data: bytes) -> None:
-        """Take that a worker parked a record, with these bytes: it counts as done."""
+        """Take that a record joined a worker's lot, with these bytes: it counts as done.
+
+        Unless the worker was superseded while the lot took it: its successor handles it, or parks it again.
+        """
         shard = self.shards[shard_id]
         index = shard.index_of[position]
         user = shard.records[index]
         if user_ids(data) != [user]:
             self.violate("I1", shard_id, f"what was parked as {position} is not {user.id} whole")
-        self._check_owner(worker, shard_id, position)
         self.reached["record parked"] += 1
+        if self.is_superseded(worker, shard_id):
+            self.reached["record joined the lot late"] += 1
+            shard.late.add((worker, index))
+            return
         shard.done[index] = shard.delivered[index] = 1
         self.excused_ids.add(user.id)
+
+    def is_superseded(self, worker: str, shard_id: str) -> bool:
+        """Say whether somebody else owns the lease that the worker had."""
+        lease = self.leases.get(shard_id)
+        return lease is not None and lease.owner not in {None, worker}
 
     def sought(self, worker: str, shard_id: str, token: int, first: Position) -> None:
         """Take that a worker was told to read from `first` on: what it delivers again from there is no fault (I6)."""

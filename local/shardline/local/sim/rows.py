@@ -32,6 +32,7 @@ class RowJudge(Judge):
     def __init__(self, simulation: Simulation, network: Network, *, failover_s: float = 10.0) -> None:
         super().__init__(simulation, network, failover_s=failover_s)
         self.excused_ids: set[str] = set()
+        self.retention_s = float("inf")
         self._covered = False
 
     def _condition_failed(self, event: events.ConditionFailed) -> None:
@@ -96,10 +97,14 @@ class RowJudge(Judge):
 
     def _check_children_began(self, lease: Lease) -> None:
         for shard in self.shards.values():
-            if lease.shard_id in shard.parents:
+            if lease.shard_id in shard.parents and not self._is_over(shard):
                 child = self.leases.get(shard.shard_id)
                 if child is None or (child.present and child.checkpoint in {TRIM_HORIZON, AT_TIMESTAMP}):
                     self.violate("I9", lease.key, f"its row was deleted before its child {shard.shard_id} began")
+
+    def _is_over(self, shard: ShardTruth) -> bool:
+        """Say whether retention took the shard with all that was in it: nobody can begin it, or is told of it."""
+        return self.simulation.wall_s - shard.closed_s >= self.retention_s
 
     def _row_changed(self, lease: Lease, before: Mapping[str, object], after: Mapping[str, object]) -> None:
         now, stored = self.simulation.now, row_position(after)

@@ -48,6 +48,8 @@ class ShardTruth:
     shard_id: str
     parents: tuple[str, ...]
     closed: bool = False
+    closed_s: float = float("inf")
+    """When it was closed, by the service's clock."""
     records: list[UserId] = field(default_factory=list[UserId])
     positions: list[Position] = field(default_factory=list[Position])
     index_of: dict[Position, int] = field(default_factory=dict[Position, int])
@@ -63,6 +65,8 @@ class ShardTruth:
     """The records whose keys the service did not keep: it placed them itself (AUTO)."""
     whole: int = 0
     reached: int = 0
+    late: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    """By worker: what it is through with although it was superseded, which counts for nothing but its own order."""
     log: deque[tuple[object, ...]] = field(default_factory=lambda: deque[tuple[object, ...]](maxlen=200))
 
     def add(self, user: UserId, position: Position, *, keyless: bool = False) -> None:
@@ -102,6 +106,10 @@ class ShardTruth:
             at += 1
         self.key_at[key] = at
         return mine[at]
+
+    def is_through(self, worker: str, index: int) -> bool:
+        """Say whether a worker may go on to what follows: the record is done, or done in that worker's own eyes."""
+        return bool(self.done[index]) or (worker, index) in self.late
 
     def excuse(self, upto: int) -> list[UserId]:
         """Count the records before that index as delivered and done (trimmed, skipped); return the new ones."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shardline.local.sim.hosts import Host
     from shardline.local.sim.judge import Judge
 
@@ -15,6 +18,8 @@ INVARIANTS: Final = {
     "I18": "Whoever has left leaves nothing that runs behind: no task, no thread, no timer, no subscription.",
 }
 
+_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
+
 
 class Leaving:
     """Judges workers and producers that have left."""
@@ -22,15 +27,32 @@ class Leaving:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
 
-    def left(self, worker_id: str, *, took_s: float, within_s: float) -> None:
-        """Judge a worker that has left, no fault being in the way: how long it took, what it still holds."""
+    def left(
+        self,
+        worker_id: str,
+        *,
+        took_s: float,
+        within_s: float,
+        began_s: float = 0.0,
+        stuck: Mapping[str, float] = _NOTHING,
+    ) -> None:
+        """Judge a worker that has left, no fault being in the way: how long it took, what it still holds.
+
+        It gives back what it knew of: each lease of which a write of its was applied since it `began_s`. One that it
+        was assigned a moment ago, or that an earlier process of its name held, is taken as from the dead. `stuck` says
+        since when a call of its handler hangs on a shard's thread, or hung for longer than it might: such a lease
+        runs out, for nobody can end a thread, and a successor would have worked beside it.
+        """
         if took_s > within_s:
             self._judge.violate("I13", worker_id, f"took {took_s:.1f} s to leave, and had {within_s:.1f} s")
         for lease in self._judge.leases.values():
             if not lease.present or lease.ended or lease.owner != worker_id:
                 continue
-            if lease.sent_s < lease.epochs[-1].started.at_s:
-                self._judge.reached["left before it knew of a lease"] += 1  # It was assigned a moment ago.
+            held_s = lease.epochs[-1].started.at_s
+            if stuck.get(lease.shard_id, -1.0) >= held_s:
+                self._judge.reached["left with a handler that hangs"] += 1
+            elif lease.sent_s < max(held_s, began_s):
+                self._judge.reached["left before it knew of a lease"] += 1
             else:
                 self._judge.violate("I13", lease.key, f"still belongs to {worker_id}, who has left")
 
