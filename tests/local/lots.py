@@ -129,7 +129,7 @@ async def a_memory_bucket(_: Path) -> AsyncIterator[Place]:
     yield Place(S3Lot("parked", "a/b", connection=services), read, S3Lot("missing", connection=services), spills=True)
 
 
-def _memory_queue(*, fifo: bool, spills: bool) -> Callable[[Path], Any]:
+def _memory_queue(*, fifo: bool = False, s3: str = "") -> Callable[[Path], Any]:
     @asynccontextmanager
     async def opened(_: Path) -> AsyncIterator[Place]:
         services = LocalServices()
@@ -141,9 +141,9 @@ def _memory_queue(*, fifo: bool, spills: bool) -> Callable[[Path], Any]:
             get = services.s3.buckets
             return _whole(_followed(one.body, lambda b, key: get[b][key]) for one in services.sqs.queues[url])
 
-        spill = S3Lot("spilled", connection=services) if spills else None
-        lot = SqsLot(url, spill=spill, connection=services)
-        yield Place(lot, read, SqsLot(url + "-missing", spill=spill, connection=services), spills=spills)
+        more: Any = {s3: S3Lot("spilled", connection=services)} if s3 else {}
+        lot = SqsLot(url, connection=services, **more)
+        yield Place(lot, read, SqsLot(url + "-missing", connection=services, **more), spills=bool(s3))
 
     return opened
 
@@ -158,7 +158,7 @@ def connection_to(endpoint: LocalEndpoint) -> Connection:
 
 
 def http(endpoint: LocalEndpoint, kind: str) -> Callable[[Path], Any]:
-    """Return what opens a lot of a kind (bucket, queue, fifo, spill) behind the endpoint."""
+    """Return what opens a lot of a kind (bucket, queue, fifo, spill, copies) behind the endpoint."""
 
     @asynccontextmanager
     async def opened(_: Path) -> AsyncIterator[Place]:
@@ -186,7 +186,7 @@ def http(endpoint: LocalEndpoint, kind: str) -> Callable[[Path], Any]:
 
         try:
             s3.create_bucket(Bucket=name)
-            spill = S3Lot(name, connection=connection) if kind == "spill" else None
+            more: Any = {kind: S3Lot(name, connection=connection)} if kind in ("spill", "copies") else {}
             if kind == "bucket":
                 lot: Any = S3Lot(name, "a/b/", connection=connection)
                 nowhere: Any = S3Lot("missing-bucket", connection=connection)
@@ -195,9 +195,9 @@ def http(endpoint: LocalEndpoint, kind: str) -> Callable[[Path], Any]:
             fifo = {"FifoQueue": "true"} if kind == "fifo" else {}
             queue = f"{name}.fifo" if fifo else name
             url = sqs.create_queue(QueueName=queue, Attributes=fifo)["QueueUrl"]
-            lot = SqsLot(url, spill=spill, connection=connection)
-            nowhere = SqsLot(url.replace("parked", "missing"), spill=spill, connection=connection)
-            yield Place(lot, lambda: asyncio.to_thread(messages), nowhere, spills=spill is not None)
+            lot = SqsLot(url, connection=connection, **more)
+            nowhere = SqsLot(url.replace("parked", "missing"), connection=connection, **more)
+            yield Place(lot, lambda: asyncio.to_thread(messages), nowhere, spills=bool(more))
         finally:
             s3.close()
             sqs.close()
@@ -209,8 +209,9 @@ IN_PROCESS: dict[str, Callable[[Path], Any]] = {
     "file": a_file,
     "stream": a_memory_stream,
     "bucket": a_memory_bucket,
-    "queue": _memory_queue(fifo=False, spills=False),
-    "fifo": _memory_queue(fifo=True, spills=False),
-    "queue and spill": _memory_queue(fifo=False, spills=True),
+    "queue": _memory_queue(),
+    "fifo": _memory_queue(fifo=True),
+    "queue and spill": _memory_queue(s3="spill"),
+    "queue and copies": _memory_queue(s3="copies"),
 }
-OVER_HTTP = ("bucket", "queue", "fifo", "spill")
+OVER_HTTP = ("bucket", "queue", "fifo", "spill", "copies")

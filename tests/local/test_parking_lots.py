@@ -14,7 +14,8 @@ from shardline.common.errors import Ambiguous, InvalidInput, NotFound, Rejected,
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.consumer.config import LeaseConfig, WorkerConfig
 from shardline.consumer.parking_aws import S3Lot, SqsLot
-from shardline.consumer.policy import park_record
+from shardline.consumer.policy import park_key, park_record
+from shardline.consumer.replaying import open_parked_keys
 from shardline.consumer.worker import Worker
 from shardline.local import LocalEndpoint
 from shardline.local.doors.services import LocalServices
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tests.local.lots import Place
 
+CONFIG = WorkerConfig(leases=LeaseConfig(failover_s=3.0, call_timeout_s=1.0))
 RECORDS = [
     record(1),
     record(2, key=None, explicit_hash_key=None, data=b"", headers={}),
@@ -129,19 +131,109 @@ def test_a_large_record_is_kept_or_refused_aloud(opened: Callable[[Path], Any], 
     play(opened, tmp_path, story)
 
 
-def test_an_s3_lot_is_read_back_by_key(serving: LocalEndpoint, tmp_path: Path) -> None:
-    """A replay lists one key's folder alone: its records in order of their positions, over several pages."""
+def test_a_lot_is_read_back_by_key(serving: LocalEndpoint, tmp_path: Path) -> None:
+    """A replay lists one key's folder alone: its records in order of their positions; a queue's copies, too."""
 
     async def story(place: Place) -> None:
         for number in (30, 4, 200):
             await place.park(record(number))
             await place.park(record(number, key="other"))
         await place.park(record(7, stream="clicks"))
-        found = [parked async for parked in place.lot.records("orders", "k8")]  # type: ignore[attr-defined]  # an S3 lot reads back
+        found = [parked async for parked in place.lot.records("orders", "k8")]  # type: ignore[attr-defined]  # these read back
         assert found == [record(4), record(30), record(200)]
 
-    play(http(serving, "bucket"), tmp_path, story)
-    play(IN_PROCESS["bucket"], tmp_path, story)
+    for opened in (http(serving, "bucket"), http(serving, "copies")):
+        play(opened, tmp_path, story)
+    for kind in ("bucket", "queue and copies"):
+        play(IN_PROCESS[kind], tmp_path, story)
+
+
+def test_a_queue_without_copies_takes_no_parked_keys() -> None:
+    """What could never be replayed in order is refused where it is set up, with the reason and the way out."""
+    with pytest.raises(InvalidInput, match=r"park_key's lot must be .* give copies=S3Lot"):
+        park_key(SqsLot(QUEUE), attempts=1)
+    with pytest.raises(InvalidInput, match="spill must be given without copies"):
+        SqsLot(QUEUE, spill=S3Lot("b"), copies=S3Lot("b"))
+    assert park_key(SqsLot(QUEUE, copies=S3Lot("b")), attempts=1).lot is not None
+    assert park_record(SqsLot(QUEUE), attempts=1).lot is not None
+
+    async def read() -> list[Parked]:
+        return [parked async for parked in SqsLot(QUEUE).records("orders", "k8")]
+
+    with pytest.raises(InvalidInput, match="read back"):
+        asyncio.run(read())
+
+
+class Counting(LocalServices):
+    """Services that count the clients that are open, and all that were opened."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock=clock)
+        self.open_now = self.opened = 0
+
+    @asynccontextmanager
+    async def objects(self) -> AsyncIterator[Any]:
+        """Open S3."""
+        async with self._counted(), super().objects() as objects:
+            yield objects
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncIterator[Any]:
+        """Open SQS."""
+        async with self._counted(), super().queue() as queue:
+            yield queue
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncIterator[None]:
+        self.open_now += 1
+        self.opened += 1
+        yield
+        self.open_now -= 1
+
+
+def test_a_worker_and_a_replay_open_a_lots_clients_once() -> None:
+    """However many records are parked and handlers park into it; they are closed when worker or replay ends."""
+
+    async def main(sim: Simulation) -> None:
+        services = Counting(sim.runtime.wall)
+        for name in ("clicks", "orders"):
+            services.state.create_stream(name, 1, now=sim.runtime.wall())
+        await asyncio.sleep(5)
+        services.sqs.queues[QUEUE] = []
+        services.s3.buckets["b"] = {}
+        lot = SqsLot(QUEUE, copies=S3Lot("b", connection=services), connection=services)
+        for number in range(40):
+            name = ("clicks", "orders")[number % 2]
+            services.state.put_records(Stream(name), [PutEntry(b"%d" % number, "k")], now=sim.runtime.wall())
+
+        async def fail(given: Record) -> None:
+            raise ValueError(given.sequence_number)
+
+        runtime = SimRuntime(sim.host("w0"))
+        worker = Worker(
+            "app",
+            streams=["clicks", "orders"],
+            start="TRIM_HORIZON",
+            connection=services,
+            runtime=runtime,
+            config=CONFIG,
+        )
+        for name in ("clicks", "orders"):
+            worker.add_handler(fail, name, on_failure=park_key(lot, attempts=1))
+        serving = sim.hosts["w0"].spawn(worker.serve())
+        await asyncio.sleep(60)
+        assert (services.open_now, services.opened) == (2, 2)
+        worker.stop()
+        await serving
+        assert (services.open_now, len(services.sqs.queues[QUEUE])) == (0, 40)
+        replayed: list[int] = []
+        async with open_parked_keys("app", lot, connection=services, runtime=runtime) as parked:
+            done = await parked.replay("orders", "k", lambda record: replayed.append(int(record.data)))
+            assert (services.open_now, services.opened) == (2, 4)
+        assert (done.released, services.open_now) == (True, 0)
+        assert replayed == list(range(1, 40, 2))
+
+    run(main, until=600)
 
 
 def test_names_hold_the_position_and_no_key() -> None:
@@ -273,7 +365,7 @@ def test_a_worker_parks_in_spite_of_lost_answers(kind: str) -> None:
             start="TRIM_HORIZON",
             connection=services,
             runtime=SimRuntime(sim.host("w0")),
-            config=WorkerConfig(leases=LeaseConfig(failover_s=3.0, call_timeout_s=1.0)),
+            config=CONFIG,
         )
         worker.add_handler(handle, on_failure=park_record(lot, attempts=2))
         serving = sim.hosts["w0"].spawn(worker.serve())

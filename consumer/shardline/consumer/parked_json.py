@@ -1,17 +1,36 @@
-"""A parked record as one JSON object, as every parking lot keeps it: all its fields, the data in base64."""
+"""What parking lots share: a parked record as one JSON object, with all its fields; and the client that a lot calls."""
 
 from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from shardline.consumer.policy import Parked
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from contextlib import AbstractAsyncContextManager
+
     from shardline.common.connection import Connection
 
-__all__ = ["default_connection", "is_of", "json_of", "parked_of"]
+__all__ = ["Client", "default_connection", "is_of", "json_of", "parked_of"]
+
+T = TypeVar("T")
+
+
+class Client(Generic[T]):
+    """Where a lot gets its port: opened for each call, or once for all calls, where it is `held`."""
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+        self.open = opening
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[Client[T]]:
+        """Open the port; the client that this gives hands out that one until it is left."""
+        async with self.open() as port:
+            yield Client(lambda: nullcontext(port))
 
 
 def is_of(parked: Parked, stream: str, partition_key: str) -> bool:

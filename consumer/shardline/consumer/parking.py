@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import asynccontextmanager
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shardline.common.errors import NotApplied
 from shardline.common.limits import GET_RECORDS_LIMIT_MAX, SHARD_READS_PER_S
 from shardline.common.ports.kinesis import PutEntry, StartAt, StartKind, Stream
-from shardline.consumer.parked_json import default_connection, is_of, json_of, parked_of
+from shardline.consumer.parked_json import Client, default_connection, is_of, json_of, parked_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from io import BufferedRandom
 
     from shardline.common.ports.kinesis import KinesisApi
@@ -69,13 +73,21 @@ class StreamLot:
 
     def __init__(self, stream: str | Stream, *, connection: Services | None = None, timeout_s: float = 10.0) -> None:
         self.stream = Stream.of(stream)
-        self._connection = connection
+        self.client = Client(partial(_kinesis, connection))
         self._timeout_s = timeout_s
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncGenerator[StreamLot]:
+        """Open a client; the lot that this gives uses it for every call, where each call of this one opens its own."""
+        async with self.client.held() as client:
+            lot = copy(self)
+            lot.client = client
+            yield lot
 
     async def __call__(self, parked: Parked) -> None:
         """Put a record; raises a `ServiceError` when it is not known to be in the stream."""
         entry = PutEntry(json_of(parked), parked.partition_key or "parked")
-        async with (self._connection or default_connection()).kinesis() as kinesis:
+        async with self.client.open() as kinesis:
             (outcome,) = await kinesis.put_records(self.stream, [entry], timeout_s=self._timeout_s)
         if outcome.sequence_number is None:
             raise NotApplied(outcome.error_code or "NotWritten")
@@ -85,7 +97,7 @@ class StreamLot:
 
         What has passed that stream's retention is gone; a replay then says that its key's last record is missing.
         """
-        async with (self._connection or default_connection()).kinesis() as kinesis:
+        async with self.client.open() as kinesis:
             for shard_id in await self._shards(kinesis):
                 async for data in self._read(kinesis, shard_id):
                     parked = parked_of(data)
@@ -117,3 +129,7 @@ class StreamLot:
                 return
             iterator = page.next_iterator
             await asyncio.sleep(1 / SHARD_READS_PER_S)
+
+
+def _kinesis(connection: Services | None) -> AbstractAsyncContextManager[KinesisApi]:
+    return (connection or default_connection()).kinesis()

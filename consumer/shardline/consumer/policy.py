@@ -8,15 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from shardline.common.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from typing import Self
 
 __all__ = [
     "FailurePolicy",
+    "OneWayLot",
+    "OpenableLot",
     "Parked",
     "ParkingLot",
     "PerKey",
@@ -40,6 +44,29 @@ class ReadableLot(Protocol):
 
     def records(self, stream: str, partition_key: str) -> AsyncIterator[Parked]:
         """Yield the parked records of a stream's key, in any order, some perhaps twice; nothing is removed."""
+        ...
+
+
+@runtime_checkable
+class OpenableLot(Protocol):
+    """A parking lot with a client of its own: a worker, or a replay, opens it once and closes it when it ends."""
+
+    def __call__(self, parked: Parked) -> object:
+        """Keep a record; see `ParkingLot`."""
+        ...
+
+    def opened(self) -> AbstractAsyncContextManager[Self]:
+        """Open the client; the lot that this gives uses it for every call, until it is left."""
+        ...
+
+
+@runtime_checkable
+class OneWayLot(Protocol):
+    """A parking lot that says whether its records can be read back by key; one where not takes no parked keys."""
+
+    @property
+    def one_way(self) -> str:
+        """Why its records cannot be read back; empty where they can."""
         ...
 
 
@@ -92,6 +119,8 @@ class FailurePolicy:
             raise InvalidInput("attempts or age_s", "given: when a failure is final")
         if (self.then in (Then.PARK, Then.PARK_KEY)) != (self.lot is not None):
             raise InvalidInput("lot", "given where records are parked, and only there")
+        if self.then is Then.PARK_KEY and isinstance(self.lot, OneWayLot) and self.lot.one_way:
+            raise InvalidInput("park_key's lot", f"one whose records can be replayed in order; {self.lot.one_way}")
 
     def gives_up(self, attempts: int, failing_s: float) -> bool:
         """Say whether a record that failed `attempts` times over `failing_s` seconds is not tried again."""
@@ -115,7 +144,8 @@ def park_key(lot: ParkingLot, *, attempts: int | None = None, age_s: float | Non
     A key's records then stand in the lot in order, until `ParkedKeys.replay` has put them through a handler and
     releases the key. The key stands in the application's state table before a checkpoint may cover the record, so that
     later owners of the shard, and its children, go on. A record without a key is parked alone. Raises `InvalidInput`
-    without any limit.
+    without any limit, and for a lot that cannot be read back (`SqsLot` without `copies`): its keys would be parked for
+    ever.
     """
     return FailurePolicy(attempts=attempts, age_s=age_s, then=Then.PARK_KEY, lot=lot)
 

@@ -14,7 +14,7 @@ replayed, in one conditional write, so none is left behind in the lot; a replay 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ from shardline.common.state import StateTable
 from shardline.common.state_items import state_table_name
 from shardline.consumer.handler import Origin, Record
 from shardline.consumer.parked_keys import PARKED_KEYS, ParkedKey, Place, keys_of, releasing, replaying, state_key
+from shardline.consumer.policy import OpenableLot
 from shardline.consumer.spec import HandlerSpec
 
 if TYPE_CHECKING:
@@ -247,6 +248,12 @@ async def open_parked_keys(
         from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection was given.
 
         connection = Connection()
-    async with connection.lease_store() as store:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(connection.lease_store())
         state = StateTable(store, state_table_name(application))
-        yield ParkedKeys(state, lots, runtime or AsyncioRuntime(), timeout_s)
+        opened = tuple([await _opened(stack, lot) for lot in lots])
+        yield ParkedKeys(state, opened, runtime or AsyncioRuntime(), timeout_s)
+
+
+async def _opened(stack: AsyncExitStack, lot: ReadableLot) -> ReadableLot:
+    return await stack.enter_async_context(lot.opened()) if isinstance(lot, OpenableLot) else lot

@@ -1,4 +1,4 @@
-"""Opening a worker: its clients, the processes of its handlers, and its metrics.
+"""Opening a worker: its clients, the processes of its handlers and their parking lots, and its metrics.
 
 What is opened is closed by the exit stack that the caller gives.
 """
@@ -51,7 +51,7 @@ async def open_context(
 ) -> Context:
     """Return what every part of the worker needs; no stream is read yet, `Tracking` opens them."""
     table = config.table.name or application
-    await tracked.open_pools(runtime, stack)
+    await tracked.open_handlers(runtime, stack)
     fan_out = None
     if may_fan_out(config, tracked.asked):  # A client whose pool fits all subscriptions.
         pool = connection.kinesis(connections_max=config.subscriptions_max)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import Stream
+from shardline.consumer.policy import OpenableLot
 from shardline.consumer.streams import StreamsAsked
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from shardline.common.ports.runtime import Runtime
     from shardline.consumer.lineage import Start
+    from shardline.consumer.policy import ParkingLot
     from shardline.consumer.spec import HandlerSpec
     from shardline.consumer.streams import StreamConfig, StreamLister
 
@@ -87,10 +89,22 @@ class Tracked:
             raise InvalidInput("malformed", "park only where every handler has a lot: on_failure=park_record(...)")
         return handler
 
-    async def open_pools(self, runtime: Runtime, stack: AsyncExitStack) -> None:
-        """Start the processes of each handler that runs in processes of its own; `stack` ends them."""
-        for key, spec in self._handlers.items():
+    async def open_handlers(self, runtime: Runtime, stack: AsyncExitStack) -> None:
+        """Open what handlers need for the worker's life; `stack` ends it.
+
+        Start the processes of each that runs in processes of its own, and open the clients of their parking lots, one
+        for each lot, however many handlers park into it.
+        """
+        lots: dict[int, ParkingLot] = {}
+        for key, given in self._handlers.items():
+            spec = given
             if spec.processes:
                 from shardline.consumer.processes import ProcessPool  # noqa: PLC0415 - only where asked for.
 
-                self._handlers[key] = replace(spec, pool=await stack.enter_async_context(ProcessPool(spec, runtime)))
+                spec = replace(spec, pool=await stack.enter_async_context(ProcessPool(spec, runtime)))
+            lot = spec.policy.lot
+            if isinstance(lot, OpenableLot):
+                if id(lot) not in lots:
+                    lots[id(lot)] = await stack.enter_async_context(lot.opened())
+                spec = replace(spec, policy=replace(spec.policy, lot=lots[id(lot)]))
+            self._handlers[key] = spec
