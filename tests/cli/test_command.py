@@ -78,7 +78,9 @@ def refused(*arguments: str) -> str:
         (("parked", "app", "--replay", "x", "--release"), "--release must be given without --replay"),
         (("parked", "a", "--stream", "s", "--key", "k", "--replay", "x", "--lot", "y"), "MODULE:FUNCTION"),
         (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:x", "--lot", "y"), "no attribute 'x'"),
-        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:loads", "--lot", "y"), "a file, or s3://"),
+        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:__doc__", "--lot", "y"), "a function"),
+        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:loads", "--lot", "kinesis:"), "--lot"),
+        (("parked", "a", "--stream", "s", "--key", "k", "--replay", "json:loads", "--lot", "y"), "a file, s3://"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(arguments: tuple[str, ...], message: str) -> None:

@@ -143,7 +143,8 @@ def parked(
         typer.Option(metavar="MODULE:FUNCTION", help="Put the key's records through this handler."),
     ] = None,
     lot: Annotated[
-        list[str] | None, typer.Option(metavar="FILE", help="Where they are; or s3://BUCKET/PREFIX. May be repeated.")
+        list[str] | None,
+        typer.Option(metavar="LOT", help="Where they are: a file, s3://BUCKET/PREFIX, kinesis:STREAM. Repeatable."),
     ] = None,
     release: Annotated[
         bool, typer.Option("--release", help="Let newer records of the key pass without a replay.")

@@ -11,17 +11,19 @@ import importlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from shardline.cli.input import stream_name
 from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
-from shardline.consumer.parking import FileLot
+from shardline.consumer.parking import FileLot, StreamLot
 from shardline.consumer.parking_aws import S3Lot
 from shardline.consumer.replaying import open_parked_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shardline.consumer.handler import Handler
     from shardline.consumer.parked_keys import ParkedKey
     from shardline.consumer.policy import ReadableLot
     from shardline.consumer.replaying import ParkedKeys
@@ -54,7 +56,7 @@ async def _run(
     application: str,
     stream: str | None,
     key: str | None,
-    handler: Any,  # noqa: ANN401 - the user's function.
+    handler: Handler | None,
     lots: Sequence[ReadableLot],
     *,
     release: bool,
@@ -71,7 +73,7 @@ async def _run(
     return 0
 
 
-async def _replay(parked: ParkedKeys, stream: str, key: str, handler: Any) -> int:  # noqa: ANN401 - as above.
+async def _replay(parked: ParkedKeys, stream: str, key: str, handler: Handler) -> int:
     done = await parked.replay(stream, key, handler)
     missing = [str(place) for place in done.missing]
     print(json.dumps({"records": done.records, "released": done.released, "missing": missing}))
@@ -91,25 +93,30 @@ def _shown(key: ParkedKey) -> dict[str, object]:
     }
 
 
-def handler_of(text: str) -> Any:  # noqa: ANN401 - the user's function.
+def handler_of(text: str) -> Handler:
     """Return the function that ``MODULE:FUNCTION`` names, looked for from the working directory too."""
     module, colon, name = text.partition(":")
     if not (colon and module and name):
         raise InvalidInput("--replay", "MODULE:FUNCTION, a handler of one record", f"'{escape(text)}'")
     sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as text, as Python itself puts it there.
     try:
-        return getattr(importlib.import_module(module), name)
+        handler: object = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InvalidInput("--replay", f"importable: {escape(str(error))}", f"'{escape(text)}'") from error
     finally:
         del sys.path[0]
+    if not callable(handler):
+        raise InvalidInput("--replay", "a function", f"'{escape(text)}'")
+    return handler
 
 
 def lot_of(text: str) -> ReadableLot:
-    """Return the lot that a path, or ``s3://BUCKET/PREFIX``, names."""
+    """Return the lot that a path, ``s3://BUCKET/PREFIX`` or ``kinesis:STREAM`` names."""
     if text.startswith("s3://"):
         bucket, _, prefix = text.removeprefix("s3://").partition("/")
         return S3Lot(bucket, prefix)
+    if text.startswith("kinesis:"):
+        return StreamLot(stream_name("--lot", text.removeprefix("kinesis:")))
     if not os.path.isfile(text):  # noqa: PTH113 - text from the command line.
-        raise InvalidInput("--lot", "a file, or s3://BUCKET/PREFIX", f"'{escape(text)}'")
+        raise InvalidInput("--lot", "a file, s3://BUCKET/PREFIX or kinesis:STREAM", f"'{escape(text)}'")
     return FileLot(text)

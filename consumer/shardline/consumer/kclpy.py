@@ -18,7 +18,7 @@ import base64
 import inspect
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from shardline.common.connection import Connection
 from shardline.common.errors import CheckpointRefused, InvalidInput, LeaseGone
@@ -79,7 +79,7 @@ class Record:
         """The data in base64."""
         return base64.b64encode(self.binary_data).decode("ascii")
 
-    def get(self, field: str) -> Any:  # noqa: ANN401 - as in KCLPy: text, or a number.
+    def get(self, field: str) -> str | int | None:
         """Return a field by its name in the KCL's messages, None for one that it has not."""
         names = {
             "data": self.data,

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from shardline.common.backoff import Backoff
 from shardline.common.clock import AsyncioRuntime
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Container
 
     from shardline.common.codec import Codec
-    from shardline.common.ports.lease_store import Update
+    from shardline.common.ports.lease_store import Item, Update
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.common.ports.state_store import StateStore
@@ -198,7 +198,7 @@ class ParkedKeys:
 
     async def _items(self) -> list[StateItem]:
         found: list[StateItem] = []
-        start: Any = None
+        start: Item | None = None
         while True:
             page = await self._state.page(start=start, timeout_s=self._timeout_s)
             found += [item for item in page.items if isinstance(item, StateItem) and item.key.kind == PARKED_KEYS]
