@@ -50,6 +50,15 @@ def begin(world: World, name: str = "b0", handler: Any = None, **more: Any) -> a
     return host.spawn(running)
 
 
+async def filled(sim: Simulation, shards: int, records: int) -> tuple[World, float]:
+    """Return a world whose stream holds some records, and when it did."""
+    world = World(sim, shards=shards)
+    await world.create()
+    world.put(records)
+    await asyncio.sleep(5)
+    return world, world.wall()
+
+
 @pytest.mark.parametrize("retrieval", [Retrieval.POLLING, Retrieval.FANOUT])
 def test_a_run_ends_by_itself(retrieval: Retrieval) -> None:
     """Everything that was there when it began is handled once, and what comes later is not; the summary counts it."""
@@ -149,16 +158,7 @@ def test_a_run_that_was_cut_goes_on() -> None:
     """A crash in the middle: the next run of that name handles what is left; a third one finds nothing to do."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim, shards=2)
-        await world.create()
-        world.put(400)
-        await asyncio.sleep(5)
-        until = world.wall()
-
-        async def slow(record: Record) -> None:
-            await asyncio.sleep(0.1)
-            world.saw(record)
-
+        world, until = await filled(sim, 2, 400)
         world.hosts["b0"] = host = sim.host("b0")
         first = Worker(
             "again",
@@ -169,21 +169,21 @@ def test_a_run_that_was_cut_goes_on() -> None:
             config=WorkerConfig(worker_id="b0", leases=QUICK),
             bounds=Bounds.of(until, None, wall_s=0.0),
         )
-        first.add_handler(slow)
+        first.add_handler(world.see_slowly)
         host.spawn(first.serve())
         await asyncio.sleep(15)
         world.hosts["b0"].crash()
         half = len(world.seen)
         assert 50 < half < 390
-        second = await begin(world, "b1", slow, until=until)
+        second = await begin(world, "b1", world.see_slowly, until=until)
         assert sorted(world.seen) == list(range(400))
         assert 400 - half <= second.records < 400 - half + 100
-        third = await begin(world, "b2", slow, until=until)
+        third = await begin(world, "b2", world.see_slowly, until=until)
         assert (third.records, third.left) == (0, ())
         assert third.seconds < 5
         world.put(10)
         await asyncio.sleep(2)
-        fourth = await begin(world, "b3", slow, until=world.wall())
+        fourth = await begin(world, "b3", world.see_slowly, until=world.wall())
         assert fourth.records == 10
 
     run(main, until=1200)
@@ -193,17 +193,8 @@ def test_two_processes_share_a_run() -> None:
     """Both end when all is done, whoever did it; together they did it once."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim, shards=6)
-        await world.create()
-        world.put(600)
-        await asyncio.sleep(5)
-        until = world.wall()
-
-        async def slow(record: Record) -> None:
-            await asyncio.sleep(0.1)
-            world.saw(record)
-
-        both = await asyncio.gather(*(begin(world, name, slow, until=until) for name in ("b0", "b1")))
+        world, until = await filled(sim, 6, 600)
+        both = await asyncio.gather(*(begin(world, name, world.see_slowly, until=until) for name in ("b0", "b1")))
         assert sum(one.records for one in both) == 600
         assert min(one.records for one in both) > 0
         assert (world.lost, world.duplicates) == ([], 0)

@@ -35,6 +35,16 @@ def told(world: World, kind: Any, field: str) -> set[Any]:
     return {event.as_fields()[field] for event in world.named(kind)}
 
 
+async def settled(sim: Simulation) -> World:
+    """Return a world whose worker w0 has handled some records of both shards."""
+    world = World(sim)
+    await world.create()
+    world.start("w0")
+    await world.load(20)
+    await world.drained()
+    return world
+
+
 # --- F38: rows deleted, edited; the table cleared, dropped ---
 
 
@@ -68,11 +78,7 @@ def test_a_deleted_row_harms_no_other() -> None:
     """One lease is lost, created again and read again; the other is not touched."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
-        await world.create()
-        world.start("w0")
-        await world.load(20)
-        await world.drained()
+        world = await settled(sim)
         before = world.rows()[SECOND]
         world.services.tables.write(world.deletion(FIRST), world.wall())
         await world.load(60)
@@ -90,11 +96,7 @@ def test_an_edited_checkpoint_is_set_back_alone() -> None:
     """A number below the shard's first: that row begins anew, loudly; its neighbour keeps its place."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
-        await world.create()
-        world.start("w0")
-        await world.load(20)
-        await world.drained()
+        world = await settled(sim)
         await world.stop()
         world.overwrite(FIRST, checkpoint="17")
         kept = world.rows()[SECOND].checkpoint
@@ -115,11 +117,7 @@ def test_an_edit_under_a_worker_that_runs_is_never_written_over() -> None:
     """Whoever edits with the counter moved on takes the lease away: the worker begins again where the edit says."""
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
-        await world.create()
-        world.start("w0")
-        await world.load(20)
-        await world.drained()
+        world = await settled(sim)
         first = dict(world.seen)
         counter = world.rows()[FIRST].counter
         world.overwrite(FIRST, checkpoint="TRIM_HORIZON", checkpointSubSequenceNumber=0, leaseCounter=counter + 7)
@@ -188,11 +186,7 @@ def test_a_garbage_row_is_quarantined_and_left_alone(garbage: dict[str, Any], he
     """
 
     async def main(sim: Simulation) -> None:
-        world = World(sim)
-        await world.create()
-        world.start("w0")
-        await world.load(20)
-        await world.drained()
+        world = await settled(sim)
         if not held:
             await world.stop()
         world.overwrite(FIRST, **garbage)

@@ -177,6 +177,11 @@ class World:
         await asyncio.sleep(0.001)
         self.saw(record)
 
+    async def see_slowly(self, record: Record) -> None:
+        """Take ten records a second."""
+        await asyncio.sleep(0.1)
+        self.saw(record)
+
     async def stuck(self, record: Record) -> None:
         """Take a record once `unstick` was called."""
         await self._free.wait()

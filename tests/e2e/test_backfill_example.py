@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.programs import EXAMPLES, TIMEOUT_S
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TIMEOUT_S = 120
 EVENTS = 1000
-
-
-@pytest.fixture
-def environment() -> Iterator[dict[str, str]]:
-    """Yield the environment of a program whose AWS is a local endpoint with a stream `clicks` of two shards."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "shardline.cli", "local", "--stream", "clicks:2"], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    yield {
-        **os.environ,
-        "AWS_ENDPOINT_URL": process.stdout.readline().strip(),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "eu-central-1",
-        "AWS_CONFIG_FILE": os.devnull,
-    }
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(TIMEOUT_S) == 0
-    process.stdout.close()
 
 
 def indexed(path: Path) -> int:
@@ -58,11 +36,11 @@ def indexed(path: Path) -> int:
     return int(count)
 
 
-def test_an_interrupted_backfill_goes_on(environment: dict[str, str], tmp_path: Path) -> None:
+def test_an_interrupted_backfill_goes_on(clicks: dict[str, str], tmp_path: Path) -> None:
     """Interrupted on its way, and run again: every record of the stretch is in the index; a third run does nothing."""
     subprocess.run(
         [sys.executable, EXAMPLES / "clickstream_produce.py", "clicks", str(EVENTS)],
-        env=environment,
+        env=clicks,
         capture_output=True,
         timeout=TIMEOUT_S,
         check=True,
@@ -72,7 +50,7 @@ def test_an_interrupted_backfill_goes_on(environment: dict[str, str], tmp_path: 
     path = tmp_path / "index.db"
     command: list[str | Path] = [sys.executable, EXAMPLES / "backfill_index.py", "clicks", start, until, path]
     slow = subprocess.Popen(
-        command, env={**environment, "PACE": "100"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, env={**clicks, "PACE": "100"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + TIMEOUT_S
     while not 0 < indexed(path) < EVENTS and time.monotonic() < deadline:
@@ -81,7 +59,7 @@ def test_an_interrupted_backfill_goes_on(environment: dict[str, str], tmp_path: 
     assert slow.wait(TIMEOUT_S) != 0
     assert 0 < indexed(path) < EVENTS
     for handled in (True, False):
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        run = subprocess.run(command, env=clicks, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         assert run.returncode == 0, run.stderr
         here, _, rest = run.stdout.partition(" records handled here in ")
         assert (int(here) > 0, f"{EVENTS} in the index" in rest) == (handled, True), run.stdout

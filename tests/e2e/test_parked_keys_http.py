@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,8 @@ from shardline.consumer import (
 )
 from shardline.local.http.endpoint import LocalEndpoint
 
+from tests.e2e.programs import environment_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,17 +37,9 @@ CONFIG = WorkerConfig(table=TableConfig(deletion_protection=False), leases=Lease
 
 def shardline(connection: Connection, *arguments: str) -> list[dict[str, Any]]:
     """Run the command and return the JSON objects that it prints."""
-    environment = {
-        **os.environ,
-        "AWS_ENDPOINT_URL": str(connection.endpoint_url),
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": os.devnull,
-    }
     run = subprocess.run(
         [sys.executable, "-m", "shardline.cli", *arguments],
-        env=environment,
+        env=environment_of(str(connection.endpoint_url)),
         capture_output=True,
         text=True,
         timeout=120,

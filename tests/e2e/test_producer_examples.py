@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from shardline.local.http.endpoint import LocalEndpoint
 
-pytestmark = pytest.mark.slow
+from tests.e2e.programs import EXAMPLES, environment_of
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+pytestmark = pytest.mark.slow
 
 
 def test_ledger_is_written_in_order() -> None:
     """The ledger example leaves when every entry is in the stream, and each account's are in order."""
     with LocalEndpoint({"ledger": 2}) as endpoint:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": endpoint.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "eu-central-1",
-            "AWS_CONFIG_FILE": os.devnull,
-        }
         run = subprocess.run(
             [sys.executable, EXAMPLES / "produce_ledger.py", "ledger", "500"],
-            env=environment,
+            env=environment_of(endpoint.url),
             capture_output=True,
             text=True,
             timeout=120,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,12 +19,15 @@ from shardline.common.ports.state_store import StateItem
 from shardline.consumer import open_state
 from shardline.local.http.endpoint import LocalEndpoint
 
+from tests.e2e.programs import EXAMPLES, environment_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "sensors_windows.py"
+EXAMPLE = EXAMPLES / "sensors_windows.py"
 READINGS = 600
 SENSORS = 7
 DEADLINE_S = 120.0
@@ -60,14 +61,7 @@ async def still_open(connection: Connection) -> Counter[str]:
 def test_a_killed_worker_loses_and_doubles_no_window(tmp_path: Path) -> None:
     """What all processes printed, and what is still open, adds up to what was measured, sensor by sensor."""
     with LocalEndpoint({"readings": 2}) as endpoint:
-        environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": endpoint.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-        }
+        environment = environment_of(endpoint.url)
         connection = Connection(
             region_name="us-east-1",
             endpoint_url=endpoint.url,
