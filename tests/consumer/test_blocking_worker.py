@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from typing import TYPE_CHECKING, Any
@@ -149,10 +150,11 @@ def test_a_processor_with_plain_methods_checkpoints_itself() -> None:
     """Its calls come on other threads, its checkpointer blocks and refuses as the asyncio one does."""
     PROCESSED.clear()
     made, porter = services(), Porter()
-    running = worker(made)
-    running.add_processor(lambda: porter)
+    running, asked = worker(made), list[tuple[str, str]]()
+    running.add_processor(lambda: porter, positions=lambda stream, shard: asked.append((stream, shard)))
     with running:
         assert PROCESSED.wait(60)
+    assert asked == [(NAME, "shardId-000000000000")]
     assert [name for name, _ in porter.calls] == ["initialize", "process", "shutdown_requested", "lease_lost"]
     assert porter.calls[1][1] == DATA
     assert threading.get_ident() not in porter.threads
@@ -160,11 +162,19 @@ def test_a_processor_with_plain_methods_checkpoints_itself() -> None:
 
 
 def test_it_runs_under_an_asyncio_worker_too() -> None:
-    """`on_threads` makes of the class what the asyncio worker takes."""
-    made = services()
-    running = AsyncWorker("billing", streams=NAME, start="TRIM_HORIZON", connection=made)
-    running.add_processor(on_threads(Porter))
-    assert running.application == "billing"
+    """`on_threads` makes of the class what the asyncio worker takes: the same calls, and its last checkpoint stands."""
+    PROCESSED.clear()
+    made, porter = services(), Porter()
+
+    async def main() -> None:
+        running = AsyncWorker("billing", streams=NAME, start="TRIM_HORIZON", connection=made)
+        running.add_processor(on_threads(lambda: porter))
+        async with running:
+            assert await asyncio.to_thread(PROCESSED.wait, 60)
+
+    asyncio.run(main())
+    assert [name for name, _ in porter.calls] == ["initialize", "process", "shutdown_requested", "lease_lost"]
+    assert stored(made).sub_sequence_number == 6
 
 
 def test_handlers_and_health() -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from shardline.consumer.health import Health, LeaseHealth
     from shardline.consumer.lineage import Start
     from shardline.consumer.policy import FailurePolicy
+    from shardline.consumer.spec import Positions
 
 __all__ = ["Checkpointer", "PreparedCheckpoint", "ShardProcessor", "TakenBatch", "Worker", "on_threads"]
 
@@ -139,6 +140,7 @@ class Worker:
         stream: str | None = None,
         *,
         on_failure: FailurePolicy | None = None,
+        positions: Positions | None = None,
     ) -> None:
         """Register a `ShardProcessor` class (of this module, or the asyncio one), or a function that makes one."""
         check_processor(processor)
@@ -147,7 +149,7 @@ class Worker:
             one = processor()
             return one if isinstance(one, asynchronous.ShardProcessor) else OnThreads(one)
 
-        self._inner.add_processor(made, stream, on_failure=on_failure)
+        self._inner.add_processor(made, stream, on_failure=on_failure, positions=positions)
 
     def __enter__(self) -> Self:
         """Start the thread and the worker; raises what an asyncio worker's start raises."""
