@@ -91,6 +91,8 @@ class Application:
             raise HandlerError
         if not user_ids(parked.data):
             self._world.blobs.delivered(parked.shard_id, position, parked.data)
+            if not self._oracle.is_superseded(self._worker_id, parked.shard_id):
+                self._world.blobs.processed(parked.shard_id, position)
         elif self._faults.park_keys:
             self._world.parking.parked(self._worker_id, parked)
         else:
@@ -143,6 +145,8 @@ class Application:
         for record in records:
             users = user_ids(record.data)
             if len(users) != 1:
+                if not cancelled and not self._oracle.is_late(self._worker_id, record.shard_id, record.token):
+                    self._world.blobs.processed(record.shard_id, record.position)
                 continue
             (user,) = users
             self._oracle.processed(

@@ -266,6 +266,20 @@ def test_a_record_that_is_parked_in_part_is_found(scene: Scene) -> None:
     assert scene.broken == {"I1"}
 
 
+def test_a_result_is_judged_in_its_own_life_of_the_row(scene: Scene) -> None:
+    """P5: a row that is made again counts anew, and what came under the old one stays late where it was late."""
+    one, two = scene.put("a", "b")
+    scene.oracle.delivered("A", FIRST, one[1], 3, one[0])
+    scene.oracle.delivered("A", FIRST, one[1], 5, one[0])
+    scene.tables.write(Delete("leases", Key("leaseKey", FIRST)), scene.sim.wall_s)
+    scene.oracle.processed("A", FIRST, one[1], 3, one[0])
+    assert scene.oracle.pending() == 2
+    scene.lease(FIRST, "B")
+    scene.handle("B", one)
+    scene.handle("B", two)
+    assert (scene.broken, scene.oracle.pending()) == (set(), 0)
+
+
 @pytest.mark.parametrize(("stood_still_s", "broken"), [(11.0, {"I11"}), (3.0, set[str]())])
 def test_a_former_owner_that_parks_is_found(stood_still_s: float, broken: set[str]) -> None:
     """I11: nothing is handed to a lot after a take by expiry; after a steal, for a moment."""

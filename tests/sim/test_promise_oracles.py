@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardline.common.records import Position
+from shardline.common.records import TRIM_HORIZON, Position
 from shardline.local.sim.network import Sender, Service
 from shardline.local.sim.oracles.balance import Balance
 from shardline.local.sim.oracles.blobs import Blobs
@@ -183,7 +183,21 @@ def test_a_malformed_record_in_part_or_not_at_all_is_found(scene: Scene) -> None
     blobs.stored(FIRST, 3, b"gone with retention")
     blobs.skipped(FIRST, -1, 4)
     blobs.delivered(FIRST, Position(7, 0), b"whole")
+    blobs.processed(FIRST, Position(7, 0))
     assert (scene.broken, blobs.pending()) == (set(), 1)
     blobs.finish()
     blobs.delivered(FIRST, Position(8, 0), b"part")
     assert [violation.invariant for violation in scene.oracle.violations] == ["I14", "I14"]
+
+
+def test_a_malformed_record_is_done_before_a_checkpoint_covers_it(scene: Scene) -> None:
+    """I14: what retention takes after it was passed by was dropped all the same."""
+    blobs = Blobs(scene.oracle)
+    blobs.stored(FIRST, 7, b"whole")
+    blobs.delivered(FIRST, Position(7, 0), b"whole")
+    for checkpoint in (TRIM_HORIZON, Position(6, 3)):
+        blobs.covered(FIRST, checkpoint)
+    assert scene.broken == set()
+    blobs.covered(FIRST, Position(7, 0))
+    blobs.skipped(FIRST, -1, 8)
+    assert scene.broken == {"I14"}

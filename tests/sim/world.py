@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from shardline.common.ports.kinesis import Distribution, Stream
+from shardline.common.ports.kinesis import Distribution, PutOutcome, Stream
 from shardline.consumer.fleet.assignment import Strategy
 from shardline.consumer.fleet.startup import Fleet as FleetKind
 from shardline.local.sim import Simulation, SimulationError
@@ -25,7 +25,7 @@ from shardline.local.sim.oracles.memory import Memory
 from shardline.local.sim.oracles.secrets import Secrets
 from shardline.local.sim.oracles.storms import Storms
 from shardline.local.state.core import KinesisState
-from shardline.local.state.events import RecordsRead, RecordsTrimmed
+from shardline.local.state.events import ItemApplied, RecordsRead, RecordsTrimmed
 from shardline.local.state.options import KinesisOptions, Limits, ShardEnd
 from shardline.local.tables.core import LeaseTables, TableOptions
 
@@ -36,6 +36,7 @@ from tests.sim.parking import Operator, ParkingJudge
 from tests.sim.writers import Writers
 
 if TYPE_CHECKING:
+    from shardline.local.sim.network import Sender
     from shardline.local.state.events import Sink, StateEvent
 
     from tests.sim.knobs import Knobs
@@ -91,7 +92,7 @@ class World:
         self.oracle.in_turn = knobs.handler.per_batch or knobs.handler.lanes == 1
         self.parking = ParkingJudge(self.oracle)
         self.state = KinesisState(_stream_options(knobs), sink=self._sink)
-        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self._judge_sink)
+        self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self._table_sink)
         self.services = SimServices(self.network, self.state, self.tables)
         self._create_stream()
         self.note_ranges()
@@ -105,6 +106,7 @@ class World:
             records_max=knobs.buffer_records,
             read_ahead_max=None if knobs.read_ahead is None or knobs.fanout else 2 * knobs.read_ahead,
         )
+        self.network.answered = self._answered
         self.storms: Storms | None = None
         self.outsiders = Outsiders(self)
         self.fleet = Fleet(self)
@@ -127,6 +129,12 @@ class World:
     def _judge_sink(self) -> Sink:
         return self.parking.sink if self.knobs.handler.park_keys else self.oracle.sink
 
+    def _table_sink(self, event: StateEvent) -> None:
+        self._judge_sink(event)
+        if isinstance(event, ItemApplied) and event.key in self.oracle.leases and event.after is not None:
+            lease = self.oracle.leases[event.key]
+            self.blobs.covered(lease.shard_id, lease.checkpoint)
+
     def _sink(self, event: StateEvent) -> None:
         self._judge_sink(event)
         if isinstance(event, RecordsTrimmed):
@@ -136,6 +144,15 @@ class World:
             worker = self.oracle.worker_of(sender.host)
             if worker is not None:
                 self.memory.read(worker, event.shard_id, event.first, event.last)
+
+    def _answered(self, sender: Sender, answer: object) -> None:
+        """Take an answer that reached its caller: which records a producer was told of."""
+        if sender.operation != "PutRecords" or not isinstance(answer, list):
+            return
+        for outcome in answer:
+            if isinstance(outcome, PutOutcome) and outcome.shard_id is not None and outcome.sequence_number is not None:
+                users = self.oracle.rightly_placed(outcome.shard_id, int(outcome.sequence_number))
+                self.memory.acknowledged(user.id for user in users)
 
     def note_ranges(self) -> None:
         """Tell the oracle which hash keys each shard owns, after the stream has changed."""

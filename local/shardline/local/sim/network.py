@@ -163,6 +163,8 @@ class Network:
         """Subscriptions open now, by the host that reads them."""
         self.scripted: Callable[[Sender], Fault | None] | None = None
         self.observe: Callable[[Sender], None] | None = None
+        self.answered: Callable[[Sender, object], None] | None = None
+        """Told of each answer at the moment it reaches its caller."""
         self._random: Random = simulation.random
         self._faults: dict[Service, Faults] = dict.fromkeys(Service, Faults())
         self._bands: dict[Service, list[tuple[float, Fault]]] = {service: [] for service in Service}
@@ -382,6 +384,8 @@ class _Call:
         if self.reply.done() or (host is not None and not host.alive):
             return
         if error is None:
+            if self._network.answered is not None:
+                self._network.answered(self._sender, result)
             self.reply.set_result(result)
         else:
             self.reply.set_exception(error)

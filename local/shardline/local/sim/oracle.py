@@ -6,6 +6,7 @@ knows no object of the product. Rows are judged in `rows`; what all predicates s
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -98,6 +99,18 @@ class Oracle(RowJudge):
                 self._duplicate(user.id, "is in the stream twice")
             places.append(Place(event.shard_id, position))
         self.simulation.note(f"{event.at_s} stored {event.shard_id} {event.number} {len(users)}")
+
+    def rightly_placed(self, shard_id: str, number: int) -> list[UserId]:
+        """Return the user records of a Kinesis record, if no reader would discard any of them for its place."""
+        shard = self.shards[shard_id]
+        first = shard.index_of.get(Position(number, 0))
+        if first is None:
+            return []
+        last = bisect_right(shard.positions, number, first, key=lambda position: position.sequence_number)
+        users, within = shard.records[first:last], self.ranges.get(shard_id)
+        if within is None or not self._is_ranged(Place(shard_id, Position(number, 0))):
+            return users
+        return users if all(hash_key(user.key) in within for user in users) else []
 
     def _trimmed(self, event: events.RecordsTrimmed) -> None:
         shard = self.shards[event.shard_id]
@@ -247,7 +260,7 @@ class Oracle(RowJudge):
         """
         shard = self.shards[shard_id]
         index = shard.index_of.get(position)
-        if cancelled or self.tokens.is_late(self.leases.get(shard_id), shard_id, worker, token):
+        if cancelled or self.is_late(worker, shard_id, token):
             self.reached["late result of a superseded handler"] += 1
             shard.log.append((self.simulation.now, "late", worker, token, position, user.id))
             if index is not None:
@@ -281,6 +294,10 @@ class Oracle(RowJudge):
             return
         shard.done[index] = shard.delivered[index] = 1
         self.excused_ids.add(user.id)
+
+    def is_late(self, worker: str, shard_id: str, token: int) -> bool:
+        """Say whether a result comes from a superseded handler."""
+        return self.tokens.is_late(self.leases.get(shard_id), shard_id, worker, token)
 
     def is_superseded(self, worker: str, shard_id: str) -> bool:
         """Say whether somebody else owns the lease that the worker had."""

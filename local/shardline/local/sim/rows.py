@@ -88,7 +88,6 @@ class RowJudge(Judge):
             self._check_children_began(lease)
             lease.cleaned_up = True
         lease.forget()
-        self.tokens.deleted(lease)
         lease.begin(None, Started("free", self.simulation.now))
         self.reached["row deleted"] += 1
         if self._sender_id() is None:

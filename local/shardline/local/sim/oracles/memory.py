@@ -10,6 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from shardline.common.records import Position
     from shardline.local.sim.judge import Judge
 
@@ -39,6 +41,7 @@ class Memory:
         self._records: Counter[str] = Counter()
         self._sizes: dict[str, tuple[str, int]] = {}
         self._resolved: set[str] = set()
+        self._acknowledged: set[str] = set()
         self._read: dict[tuple[str, str], list[int]] = {}
 
     def accepted(self, producer: str, user_id: str, size: int) -> None:
@@ -57,14 +60,18 @@ class Memory:
                 self._judge_records(producer, self._records_max)
 
     def _judge_records(self, producer: str, records_max: int) -> None:
-        """Judge those that are not in the stream yet: it tells of records that share a delivery together, at the end.
+        """Judge those that the producer was not told of: who shares a delivery is resolved with it, at the end.
 
-        A part of an aggregate that was cut anew may be there, and its room given back, while the rest is sent again.
+        The room of a part that the stream has acknowledged is given back while the rest of it is sent again.
         """
-        places = self._judge.places
-        held = sum(whose == producer and user_id not in places for user_id, (whose, _) in self._sizes.items())
+        unknown = self._sizes.keys() - self._acknowledged
+        held = sum(self._sizes[user_id][0] == producer for user_id in unknown)
         if held > records_max:
             self._judge.violate("I8", producer, f"holds {held} of {records_max} records")
+
+    def acknowledged(self, user_ids: Iterable[str]) -> None:
+        """Take that an answer told of these records, in one Kinesis record that lies where it belongs."""
+        self._acknowledged.update(user_ids)
 
     def resolved(self, producer: str, user_id: str) -> None:
         """Take that a record's fate is known: the producer has no reason to hold it."""

@@ -30,7 +30,7 @@ class Tokens:
 
     def __init__(self, violate: Callable[[str, str, str], None]) -> None:
         self._violate = violate
-        self._highest: dict[str, _Highest] = {}
+        self._highest: dict[tuple[str, int], _Highest] = {}  # By shard and life of its row.
 
     def changed(self, lease: Lease, new_owner: str | None, counter: int) -> None:
         """Judge a worker's write on a row, before the row is taken for changed: its counter, and whose it is now."""
@@ -39,25 +39,25 @@ class Tokens:
         elif counter == lease.counter and new_owner not in {None, lease.owner}:
             self._violate("P5", lease.key, f"{new_owner} owns it under {lease.owner}'s counter {counter}")
 
-    def deleted(self, lease: Lease) -> None:
-        """Note that the row is gone: a new one counts from its own beginning."""
-        self._highest.pop(lease.key, None)
-
     def began(self, lease: Lease | None, shard_id: str, worker: str, token: int) -> None:
-        """Judge the first delivery under a token; an earlier life of the row says nothing of the present one."""
-        if lease is not None and (not lease.present or lease.life_of(worker) != lease.lives):
-            return
-        highest = self._highest.get(shard_id)
+        """Judge the first delivery under a token, among those of its life of the row: a new row counts anew."""
+        place = shard_id, _life(lease, worker)
+        highest = self._highest.get(place)
         superseded = lease is not None and lease.superseded(worker) is not None
         if highest is not None and token <= highest.token and not superseded:
             what = f"{worker} delivers under token {token}, {highest.worker} did under {highest.token}"
             self._violate("P5", shard_id, what)
         if highest is None or token > highest.token:
-            self._highest[shard_id] = _Highest(token, worker)
+            self._highest[place] = _Highest(token, worker)
 
     def is_late(self, lease: Lease | None, shard_id: str, worker: str, token: int) -> bool:
         """Say whether a result comes from a superseded handler: it counts for nothing."""
-        highest = self._highest.get(shard_id)
+        highest = self._highest.get((shard_id, _life(lease, worker)))
         if highest is not None and token < highest.token:
             return True
         return lease is not None and lease.owner not in {None, worker}
+
+
+def _life(lease: Lease | None, worker: str) -> int:
+    """Return the life of the row in which a worker has, or had, the lease."""
+    return 0 if lease is None else lease.life_of(worker)
