@@ -13,8 +13,8 @@ import boto3
 import pytest
 
 from shardline.cli.input import stream_name, stream_spec, whole_number
-from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
+from shardline.common.printing import escape
 from shardline.local import LocalEndpoint
 
 if TYPE_CHECKING:

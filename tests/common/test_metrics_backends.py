@@ -21,13 +21,14 @@ from shardline.common.errors import Denied, InvalidInput, ShardlineError, Thrott
 from shardline.common.events import Event, Events
 from shardline.common.metrics.accumulator import AccumulatorSettings
 from shardline.common.metrics.emf import EmfSink, lines
-from shardline.common.metrics.logs import LogListener, printable
+from shardline.common.metrics.logs import LogListener
 from shardline.common.metrics.measure import Kind, Level, Measurement, Measuring, Metric, Unit, measurements_of
 from shardline.common.metrics.names import Kcl, Kpl, metrics_of
 from shardline.common.metrics.otel import OpenTelemetryListener
 from shardline.common.metrics.prometheus import PrometheusListener, prometheus_name
 from shardline.common.metrics.publisher import MetricsLost, MetricsPublisher
 from shardline.common.ports.metrics import Datum, MetricsApi
+from shardline.common.printing import printable
 
 from tests.common.aws_server import CALL_S, Received, connection_to, recording, reply, serving
 

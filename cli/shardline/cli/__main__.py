@@ -18,8 +18,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from shardline.cli.text import escape
 from shardline.common.errors import CredentialsRefused, InvalidInput, MissingExtra, ShardlineError, Unreachable
+from shardline.common.printing import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import Stream
+from shardline.common.printing import escape
 
 __all__ = ["PORT", "STREAM_SHARDS", "stream_name", "stream_spec", "whole_number"]
 

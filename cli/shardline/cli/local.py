@@ -7,8 +7,8 @@ import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
+from shardline.common.printing import escape
 from shardline.local import Certificate, KinesisOptions, LocalEndpoint, load_faults, tune_collector
 from shardline.local.state.options import Limits
 

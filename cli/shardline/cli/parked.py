@@ -14,8 +14,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from shardline.cli.input import stream_name
-from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
+from shardline.common.printing import escape
 from shardline.consumer.parking import FileLot, StreamLot
 from shardline.consumer.parking_aws import S3Lot
 from shardline.consumer.replaying import open_parked_keys

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.codec import JsonCodec
 from shardline.common.errors import Ambiguous, InvalidInput, ProtocolViolation
-from shardline.common.events import Events
+from shardline.common.plain_log import events_for
 from shardline.common.ports.kinesis import ShardFilter, ShardFilterKind, Stream
 from shardline.producer.awaitable import AwaitableDelivery
 from shardline.producer.budget import Budget
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from shardline.common.codec import Codec
+    from shardline.common.events import Events
     from shardline.common.hashing import Shard
     from shardline.common.ports.kinesis import KinesisApi
     from shardline.common.ports.runtime import Runtime
@@ -67,7 +68,7 @@ class Engine:
         codec: Codec | None = None,
     ) -> None:
         self.settings = settings
-        self.events = events if events is not None else Events()
+        self.events = events if events is not None else events_for(())
         self.runtime = runtime if runtime is not None else AsyncioRuntime()
         self.lock = lock if lock is not None else nullcontext()
         self.new_delivery = delivery

@@ -16,8 +16,8 @@ from shardline.cli.demo.place import open_place, own_stream, see_that_it_answers
 from shardline.cli.demo.play import Play
 from shardline.cli.demo.screen import open_screen
 from shardline.cli.demo.settings import CALL_TIMEOUT_S, FAILOVER_S, PARENT_POLL_S
-from shardline.cli.text import escape
 from shardline.common.errors import InvalidInput
+from shardline.common.printing import escape
 
 if TYPE_CHECKING:
     from shardline.cli.demo.place import Place

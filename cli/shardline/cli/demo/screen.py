@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live as RichLive
 
 from shardline.cli.demo.view import line, render
-from shardline.cli.text import escape
+from shardline.common.printing import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shardline.cli.demo.model import ShardState
-from shardline.cli.text import escape
+from shardline.common.printing import escape
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

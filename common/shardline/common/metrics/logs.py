@@ -5,11 +5,10 @@ Invariant: no field can forge a line or drive a terminal; control characters are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from shardline.common.errors import MissingExtra
+from shardline.common.printing import printable
 
 try:
     import structlog
@@ -17,8 +16,6 @@ except ModuleNotFoundError as error:
     raise MissingExtra("Logging of events", "producer") from error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from shardline.common.events import Event
 
 __all__ = ["LogListener"]
@@ -34,13 +31,3 @@ class LogListener:
         """Log one event."""
         fields = {name: printable(value) for name, value in event.as_fields().items()}
         getattr(self._logger, event.level)(event.name, **fields)
-
-
-def printable(value: object) -> object:
-    """Return numbers and None as they are, anything else as text without control characters."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes):
-        return [printable(one) for one in cast("Iterable[object]", value)]
-    text = str(value)
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

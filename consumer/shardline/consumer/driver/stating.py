@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import ServiceError
-from shardline.common.events import Events
+from shardline.common.plain_log import events_for
 from shardline.common.state import StateTable
 from shardline.common.state_items import STATE_KEY, state_table_name
 from shardline.consumer.config import TableConfig
@@ -19,7 +19,7 @@ from shardline.consumer.events import CallFailed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from shardline.common.events import Listener
+    from shardline.common.events import Events, Listener
     from shardline.common.ports.lease_store import LeaseStore
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
@@ -65,7 +65,7 @@ async def open_state(
     `connection` None is the environment's. Raises `InvalidInput` for a table of another kind, and what the service
     says.
     """
-    opener = _Opener(runtime or AsyncioRuntime(), Events(*listeners))
+    opener = _Opener(runtime or AsyncioRuntime(), events_for(listeners))
     if connection is None:
         from shardline.common.connection import Connection  # noqa: PLC0415 - only where no connection was given.
 
