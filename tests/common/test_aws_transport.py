@@ -263,7 +263,7 @@ def test_cancellation_passes_through() -> None:
 
 
 def test_no_credentials_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without credentials nothing is sent, and the error says so."""
+    """Without credentials a connection does not open, and the error says so."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "BOTO_CONFIG"):
@@ -272,9 +272,8 @@ def test_no_credentials_is_said_before_anything_is_sent(monkeypatch: pytest.Monk
 
     async def main() -> None:
         connection = connection_to("http://localhost:1", credentials=None)
-        async with connection.kinesis() as kinesis:
-            with pytest.raises(CredentialsRefused, match="NoCredentials"):
-                await put(kinesis)
+        with pytest.raises(CredentialsRefused, match="NoCredentials"):
+            await connection.kinesis().__aenter__()
 
     asyncio.run(main())
 

@@ -247,7 +247,7 @@ def test_a_failing_record_is_parked_or_ends_the_run() -> None:
         summary = await begin(world, handler=handle, on_failure=park_record(park, attempts=2))
         assert (summary.parked, len(lot), world.lost) == (1, 1, [7])
         with pytest.raises(HandlerGaveUp):
-            await begin(world, "b1", handle, application="b", on_failure=stop_worker(attempts=2))
+            await begin(world, "b1", handle, application="other", on_failure=stop_worker(attempts=2))
 
     run(main, until=600)
 

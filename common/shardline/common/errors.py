@@ -22,6 +22,7 @@
     |   |-- NotApplied                     known: the request changed nothing
     |   |   |-- Throttled                  rate exceeded; `retry_after_s` where the service says so
     |   |   |-- Denied                     no permission; `action` and `resource`
+    |   |   |   `-- CredentialsRefused     not signed, or the signature was refused; newer credentials may do
     |   |   |-- NotFound                   stream, shard, table, index or consumer is not there
     |   |   |-- AlreadyExists              the thing to create is there already
     |   |   |-- InUse                      the resource is not in a state that allows the call

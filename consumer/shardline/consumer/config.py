@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.backoff import Backoff
+from shardline.common.checks import check_flag, check_kind, check_mapping, check_number, check_whole, choice_of
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX
 from shardline.consumer.fleet.assignment import Strategy
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
     from shardline.common.metrics.settings import MetricsSettings
 
-__all__ = ["DeliveryConfig", "Fleet", "LeaseConfig", "Malformed", "Retrieval", "TableConfig", "WorkerConfig"]
+__all__ = [
+    "DeliveryConfig",
+    "Fleet",
+    "LeaseConfig",
+    "Malformed",
+    "Retrieval",
+    "TableConfig",
+    "WorkerConfig",
+    "check_application",
+]
 
 _TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
 _CONSUMER_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
@@ -50,14 +59,22 @@ class Malformed(StrEnum):
     RAISE = "raise"
 
 
-def _seconds(name: str, value: float, low: float, high: float) -> None:
-    if not (isfinite(value) and low <= value <= high):
-        raise InvalidInput(name, f"from {low:g} to {high:g} seconds", str(value))
+def _seconds(name: str, value: object, low: float, high: float) -> None:
+    check_number(name, value, low, high, "seconds")
 
 
-def _count(name: str, value: int, low: int, high: int = 2**31 - 1) -> None:
-    if isinstance(value, bool) or not low <= value <= high:
-        raise InvalidInput(name, f"from {low} to {high}", str(value))
+def _is_text(value: object, pattern: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _check_table_name(name: str, value: object) -> None:
+    """Raise `InvalidInput` unless `value` can be a table's name (DynamoDB's developer guide, "Naming rules")."""
+    if not _is_text(value, _TABLE_NAME):
+        raise InvalidInput(name, "3 to 255 characters of a-z A-Z 0-9 _ . -")
+
+
+def _count(name: str, value: object, low: int, high: int = 2**31 - 1) -> None:
+    check_whole(name, value, low, high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +93,16 @@ class TableConfig:
     create_timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        if self.name is not None and not _TABLE_NAME.fullmatch(self.name):
-            raise InvalidInput("table.name", "3 to 255 characters of a-z A-Z 0-9 _ . -")
+        if self.name is not None:
+            _check_table_name("table.name", self.name)
         if (self.read_capacity is None) != (self.write_capacity is None):
             raise InvalidInput("table.read_capacity and write_capacity", "given together or not at all")
         for name, value in (("table.read_capacity", self.read_capacity), ("table.write_capacity", self.write_capacity)):
             if value is not None:
                 _count(name, value, 1)
+        for name in ("point_in_time_recovery", "deletion_protection"):
+            check_flag(f"table.{name}", getattr(self, name))
+        check_mapping("table.tags", self.tags, "a mapping of names to values")
         _seconds("table.create_timeout_s", self.create_timeout_s, 1, 86_400)
 
 
@@ -121,6 +141,13 @@ class LeaseConfig:
 
     def __post_init__(self) -> None:
         LeaseTimes(failover_s=self.failover_s, call_timeout_s=self.call_timeout_s)
+        object.__setattr__(self, "fleet", choice_of("fleet", self.fleet, Fleet))
+        object.__setattr__(self, "strategy", choice_of("strategy", self.strategy, Strategy))
+        for name in ("clean_up", "graceful_hand_off", "cpu_metrics"):
+            check_flag(name, getattr(self, name))
+        for name in ("coordinator_table", "metrics_table"):
+            if getattr(self, name) is not None:
+                _check_table_name(name, getattr(self, name))
         _count("leases_max", self.leases_max, 1)
         _count("steal_max", self.steal_max, 1)
         _count("audit_confirmations", self.audit_confirmations, 1)
@@ -173,8 +200,18 @@ class DeliveryConfig:
         _seconds("stop_timeout_s", self.stop_timeout_s, 0, 86_400)
         _count("max_sub_records", self.max_sub_records, 1)
         _count("batch_records", self.batch_records, 1)
-        if self.malformed not in tuple(Malformed):
-            raise InvalidInput("malformed", f"one of {', '.join(Malformed)}", str(self.malformed))
+        check_kind("retry", self.retry, Backoff)
+        check_flag("drop_misplaced", self.drop_misplaced)
+        object.__setattr__(self, "malformed", choice_of("malformed", self.malformed, Malformed))
+
+
+_GROUPS: Final[Mapping[str, type]] = {
+    "table": TableConfig,
+    "leases": LeaseConfig,
+    "polling": PollingSettings,
+    "delivery": DeliveryConfig,
+    "tracking": TrackingConfig,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,18 +236,32 @@ class WorkerConfig:
     metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _GROUPS.items():
+            check_kind(name, getattr(self, name), kind)
+        object.__setattr__(self, "retrieval", choice_of("retrieval", self.retrieval, Retrieval))
         _count("subscriptions_max", self.subscriptions_max, 1, 100_000)
-        if self.consumer_name is not None and not _CONSUMER_NAME.fullmatch(self.consumer_name):
+        if self.consumer_name is not None and not _is_text(self.consumer_name, _CONSUMER_NAME):
             raise InvalidInput("consumer_name", "1 to 128 characters of a-z A-Z 0-9 _ . -")
         if self.metrics is not None:
             from shardline.common.metrics.settings import MetricsSettings  # noqa: PLC0415 - only where it was given.
 
-            if not isinstance(self.metrics, MetricsSettings):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers exist
-                raise InvalidInput("metrics", "a MetricsSettings or None", type(self.metrics).__name__)
+            check_kind("metrics", self.metrics, MetricsSettings, what="a MetricsSettings or None")
         worker_id = self.worker_id
         if worker_id is None:
             return
+        check_kind("worker_id", worker_id, str)
         reserved = worker_id in _RESERVED_IDS or worker_id.startswith("shardId-")
         if reserved or not 1 <= len(worker_id) <= _WORKER_ID_LENGTH_MAX:
             allowed = f"1 to {_WORKER_ID_LENGTH_MAX} characters, no shard id, none of {', '.join(_RESERVED_IDS)}"
             raise InvalidInput("worker_id", allowed)
+
+
+def check_application(name: object, config: WorkerConfig) -> None:
+    """Raise `InvalidInput` unless `name` can be an application's: its lease table is called so, unless `table.name` is.
+
+    The same goes for the tables beside it, whose names begin with the application's.
+    """
+    if config.table.name is None:
+        _check_table_name("application", name)
+    elif not (isinstance(name, str) and name):
+        raise InvalidInput("application", "a name that is not empty")

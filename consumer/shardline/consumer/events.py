@@ -57,7 +57,7 @@ _LOOPS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsIgnored(Event):
-    """Settings of a KCL configuration that have no meaning here; docs/worker.md says why."""
+    """Settings of a KCL configuration that have no meaning here; docs/kcl.md says why."""
 
     name: ClassVar[str] = "settings.ignored"
     level: ClassVar[str] = "warning"

@@ -1,7 +1,7 @@
 """A KCL configuration (the MultiLangDaemon's `.properties` file, `kcl.md` 10 and 12) as a worker's; pure.
 
 Each of the KCL's keys is either a setting of ours, or known and without meaning here, with the reason; anything else is
-refused. docs/worker.md holds the same table in words. As there, a value left empty, 0 or null means the default.
+refused. docs/kcl.md holds the same table in words. As there, a value left empty, 0 or null means the default.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ __all__ = [
     "FINISHED_KEPT_S",
     "LATEST_PIN_EARLY_S",
     "SNAPSHOT_S_MAX",
+    "START_ALLOWED",
     "Hole",
     "Start",
     "StartPoint",
@@ -44,6 +45,7 @@ __all__ = [
     "unknown_parents",
 ]
 
+START_ALLOWED: Final = "TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP"
 LATEST_PIN_EARLY_S: Final = 5.0
 """How much earlier than our wall clock the pin of LATEST is set: the service's clock may be behind ours."""
 FINISHED_KEPT_S: Final = 120.0
@@ -91,7 +93,7 @@ class Start:
             return cls(StartPoint.AT_TIMESTAMP, float(start))
         if start in (StartPoint.TRIM_HORIZON, StartPoint.LATEST):
             return cls(StartPoint(start))
-        raise InvalidInput("start", "TRIM_HORIZON, LATEST, or a time (epoch seconds) for AT_TIMESTAMP")
+        raise InvalidInput("start", START_ALLOWED)
 
     @property
     def checkpoint(self) -> Position:

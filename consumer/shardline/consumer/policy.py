@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
+from shardline.common.checks import check_callable, check_number, check_whole
 from shardline.common.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ ParkingLot: TypeAlias = "Callable[[Parked], Any]"
 then it is asked again, and the shard waits."""
 
 _LANES_MAX = 10_000
+_AGE_S_MIN = 0.001
+_AGE_S_MAX = 365 * 86_400.0
 
 
 class ReadableLot(Protocol):
@@ -111,12 +113,14 @@ class FailurePolicy:
     lot: ParkingLot | None = None
 
     def __post_init__(self) -> None:
-        if self.attempts is not None and (isinstance(self.attempts, bool) or self.attempts < 1):
-            raise InvalidInput("attempts", "1 or more", str(self.attempts))
-        if self.age_s is not None and not (isfinite(self.age_s) and self.age_s > 0):
-            raise InvalidInput("age_s", "a finite number of seconds above 0", str(self.age_s))
+        if self.attempts is not None:
+            check_whole("attempts", self.attempts, 1, 2**31 - 1)
+        if self.age_s is not None:
+            check_number("age_s", self.age_s, _AGE_S_MIN, _AGE_S_MAX, "seconds")
         if self.then is not Then.HOLD and self.attempts is None and self.age_s is None:
             raise InvalidInput("attempts or age_s", "given: when a failure is final")
+        if self.lot is not None:
+            check_callable("lot", self.lot, "a parking lot, or a function of one Parked")
         if (self.then in (Then.PARK, Then.PARK_KEY)) != (self.lot is not None):
             raise InvalidInput("lot", "given where records are parked, and only there")
         if self.then is Then.PARK_KEY and isinstance(self.lot, OneWayLot) and self.lot.one_way:
@@ -162,8 +166,7 @@ class PerKey:
     lanes: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.lanes, bool) or not 1 <= self.lanes <= _LANES_MAX:
-            raise InvalidInput("per_key", f"from 1 to {_LANES_MAX}", str(self.lanes))
+        check_whole("per_key", self.lanes, 1, _LANES_MAX)
 
 
 def per_key(lanes: int) -> PerKey:

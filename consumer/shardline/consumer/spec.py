@@ -9,9 +9,10 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
+from shardline.common.checks import check_callable, check_kind, check_whole
 from shardline.common.codec import JsonCodec, decode
 from shardline.common.errors import DecodeFailure, InvalidInput
-from shardline.consumer.policy import FailurePolicy
+from shardline.consumer.policy import FailurePolicy, PerKey
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,11 +21,10 @@ if TYPE_CHECKING:
     from shardline.common.codec import Codec
     from shardline.consumer.driver.pulling import Feed
     from shardline.consumer.handler import Batch, Handler, Record
-    from shardline.consumer.policy import PerKey
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.processor import ShardProcessor
 
-__all__ = ["HandlerOptions", "HandlerSpec", "Positions", "check_processor", "is_asynchronous"]
+__all__ = ["HandlerOptions", "HandlerSpec", "Positions", "check_finished", "check_processor", "is_asynchronous"]
 
 Positions: TypeAlias = "Callable[[str, str], Any]"
 """A function of a stream's name and a shard's id, asynchronous or blocking, that says up to which position a sink has
@@ -81,21 +81,24 @@ class HandlerSpec:
         batch, concurrency = options.get("batch", False), options.get("concurrency")
         if batch and concurrency is not None:
             raise InvalidInput("concurrency", "given for handlers of single records: a batch is one call")
-        if not callable(function):
-            raise InvalidInput("handler", "a function of one record or batch", type(function).__name__)
+        check_callable("handler", function, "a function of one record or batch")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidInput("handler", "a function that does its work when it is called: this one is a generator")
         codec = _codec(options.get("model"), options.get("codec"))
         call = function if codec is None else _decoding(function, codec, batch=batch)
         if codec is None and not _takes(function, 1):
             raise InvalidInput("handler", "a function of one argument")
         processes = options.get("processes", 0)
-        if isinstance(processes, bool) or not 0 <= processes <= _PROCESSES_MAX:
-            raise InvalidInput("processes", f"from 0 to {_PROCESSES_MAX}", str(processes))
+        check_whole("processes", processes, 0, _PROCESSES_MAX)
+        if concurrency is not None:
+            check_kind("concurrency", concurrency, PerKey, what="per_key(n)")
+        blocking = not is_asynchronous(function)
         return cls(
-            call,
+            _finishing(call) if blocking else call,
             batch,
-            blocking=not is_asynchronous(function),
+            blocking=blocking,
             lanes=1 if concurrency is None else concurrency.lanes,
-            policy=options.get("on_failure") or _FOR_EVER,
+            policy=_policy(options.get("on_failure")),
             codec=codec,
             processes=processes,
             given=function,
@@ -116,9 +119,9 @@ class HandlerSpec:
     ) -> HandlerSpec:
         """Describe processors, of which one is made for each tenure of a shard's lease."""
         check_processor(processor)
-        return cls(
-            _never, True, False, policy=on_failure or _FOR_EVER, processor=processor, positions=_checked(positions)
-        )
+        _check_coroutines(processor)
+        policy = _policy(on_failure)
+        return cls(_never, True, False, policy=policy, processor=processor, positions=_checked(positions))
 
     def prepare(self, rest: Batch) -> tuple[Batch, object]:
         """Return how much of a batch to hand over, and what `function` gets for it.
@@ -146,6 +149,13 @@ def _codec(model: object, codec: Codec | None) -> Codec | None:
     if codec is not None:
         raise InvalidInput("model and codec", "one of them: a codec has its model")
     return JsonCodec(model)
+
+
+def _policy(on_failure: FailurePolicy | None) -> FailurePolicy:
+    if on_failure is None:
+        return _FOR_EVER
+    check_kind("on_failure", on_failure, FailurePolicy, what="park_record(...), park_key(...) or stop_worker(...)")
+    return on_failure
 
 
 def _checked(positions: Positions | None) -> Positions | None:
@@ -184,6 +194,23 @@ def _decoding(function: Handler, codec: Codec, *, batch: bool) -> Handler:
     return of_batch if batch else of_record
 
 
+def _finishing(function: Handler) -> Handler:
+    """Return a blocking handler that fails where it has not done its work when it returns."""
+
+    def call(given: Any) -> None:  # noqa: ANN401 - a record, or whatever `prepare` made of a batch.
+        check_finished("handler", function(given))
+
+    return call
+
+
+def check_finished(name: str, answer: object) -> None:
+    """Raise `InvalidInput` where a plain function returned something to await: nobody would, and it counted as done."""
+    if answer is not None and inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise InvalidInput(name, "a coroutine function (async def) where calling it gives a coroutine")
+
+
 def is_asynchronous(function: Handler) -> bool:
     """Say whether calling gives a coroutine: a coroutine function, or an object whose call is one."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - an object's own coroutine method is looked for.
@@ -192,7 +219,17 @@ def is_asynchronous(function: Handler) -> bool:
 
 def check_processor(processor: object) -> None:
     """Raise `InvalidInput` for what makes no processors: no callable, or a class without its method `process`."""
-    if not callable(processor):
-        raise InvalidInput("processor", "a class, or a function without arguments", type(processor).__name__)
-    if inspect.isabstract(processor):
+    check_callable("processor", processor, "a class, or a function without arguments")
+    unfinished = isinstance(processor, type) and not callable(getattr(processor, "process", None))
+    if unfinished or inspect.isabstract(processor):
         raise InvalidInput("processor", "a class with a method process", getattr(processor, "__name__", ""))
+
+
+def _check_coroutines(processor: object) -> None:
+    """Raise `InvalidInput` for a class that lacks one of a processor's methods, or has a plain one."""
+    if not isinstance(processor, type):
+        return
+    for name in ("initialize", "process", "lease_lost", "shard_ended", "shutdown_requested"):
+        if not inspect.iscoroutinefunction(getattr(processor, name, None)):
+            allowed = f"a ShardProcessor whose {name} is a coroutine function (plain methods: blocking.on_threads)"
+            raise InvalidInput("processor", allowed, processor.__name__)

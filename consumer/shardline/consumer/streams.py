@@ -12,12 +12,12 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from shardline.common.checks import check_mapping, check_number, choice_of
 from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import Stream
-from shardline.consumer.lineage import Start
+from shardline.consumer.lineage import START_ALLOWED, Start
 
 if TYPE_CHECKING:
     from shardline.common.ports.kinesis import StreamSummary
@@ -106,10 +106,9 @@ class TrackingConfig:
     provided: Iterable[str] | Callable[[], Iterable[str]] = ()
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.poll_s) and 1 <= self.poll_s <= _DAY_S):
-            raise InvalidInput("tracking.poll_s", "from 1 to 86400 seconds", str(self.poll_s))
-        if not (isfinite(self.former_wait_s) and 0 <= self.former_wait_s <= 30 * _DAY_S):
-            raise InvalidInput("tracking.former_wait_s", "from 0 to 2592000 seconds", str(self.former_wait_s))
+        check_number("tracking.poll_s", self.poll_s, 1, _DAY_S, "seconds")
+        check_number("tracking.former_wait_s", self.former_wait_s, 0, 30 * _DAY_S, "seconds")
+        object.__setattr__(self, "former", choice_of("tracking.former", self.former, FormerStreams))
         if isinstance(self.provided, str):
             raise InvalidInput("tracking.provided", "several names, or a function that returns them")
 
@@ -215,6 +214,7 @@ def _starts(
         return {}, None
     if isinstance(start, Start | str | int | float):
         return {}, Start.of(start)
+    check_mapping("start", start, f"{START_ALLOWED}; or a mapping of these from stream names")
     return {Stream.of(name).name: Start.of(one) for name, one in start.items()}, None
 
 

@@ -20,11 +20,12 @@ import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
+from shardline.common.checks import check_kind, check_services
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import Closed, HandlerGaveUp, InvalidInput
-from shardline.common.events import Events
+from shardline.common.plain_log import events_for
 from shardline.common.ports.kinesis import Stream
-from shardline.consumer.config import Malformed, WorkerConfig
+from shardline.consumer.config import Malformed, WorkerConfig, check_application
 from shardline.consumer.driver.bounding import BoundedRun
 from shardline.consumer.driver.coming_in import come_in
 from shardline.consumer.driver.context import supervise
@@ -90,11 +91,13 @@ class Worker(Registering, Steered):
         bounds: Bounds | None = None,
         pace: Pace | None = None,
     ) -> None:
-        if not application:
-            raise InvalidInput("application", "a name that is not empty")
+        self.config = WorkerConfig() if config is None else config
+        check_kind("config", self.config, WorkerConfig)
+        check_application(application, self.config)
+        if connection is not None:
+            check_services("connection", connection, "a Connection")
         self.application = application
-        self.config = config or WorkerConfig()
-        self.events = Events(*listeners)
+        self.events = events_for(listeners)
         self._tracked = Tracked(streams, start, multi_stream)
         self._tracking: Tracking | None = None
         self._connection = connection
@@ -260,8 +263,10 @@ class Worker(Registering, Steered):
     def run(self) -> None:
         """Run as a program: on a loop of its own until SIGTERM or SIGINT; a second signal stops at once.
 
-        Raises what starting raises.
+        Raises what starting raises; `Closed` where a loop runs already.
         """
+        if _loop_runs():
+            raise Closed("run() starts a loop of its own: here use `async with worker`, or `await worker.serve()`")
         with asyncio.Runner() as runner:
             runner.run(self._serve_with_signals())
 
@@ -331,6 +336,14 @@ class Worker(Registering, Steered):
     def __repr__(self) -> str:
         held = 0 if self._holdings is None else len(self._holdings)
         return f"Worker({self.application!r}, {self.worker_id!r}, {held} leases)"
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _default_connection() -> Services:

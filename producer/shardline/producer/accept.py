@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from shardline.common.checks import check_mapping
 from shardline.common.codec import encode
 from shardline.common.errors import InvalidInput
 from shardline.common.hashing import hash_key_bytes, parse_explicit_hash_key
@@ -67,8 +68,10 @@ def accept(
 def encoded(data: object, headers: Mapping[str, str] | None, codec: Codec) -> tuple[object, Mapping[str, str] | None]:
     """Return an object as the codec's bytes, with its headers beside the caller's (which win); bytes and text as given.
 
-    Raises `EncodeFailure` for what the codec refuses.
+    Raises `EncodeFailure` for what the codec refuses, `InvalidInput` for headers that are no mapping.
     """
+    if headers is not None:
+        check_mapping("headers", headers, "a mapping of str to str")
     if data is None or isinstance(data, _VERBATIM):
         return data, headers
     made = encode(data, codec)

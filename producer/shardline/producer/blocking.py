@@ -10,9 +10,11 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from shardline.common.checks import check_callable, check_whole
 from shardline.common.errors import BufferFull, Closed
 from shardline.common.loop_thread import LoopThread
 from shardline.producer import producer as asynchronous
+from shardline.producer.stream import WINDOW_MAX
 from shardline.producer.waitable import BlockingDelivery, BlockingRecordDelivery
 
 if TYPE_CHECKING:
@@ -70,6 +72,8 @@ class StreamProducer:
                 quick = self._offer(partition_key, data)  # type: ignore[arg-type]  # It turns away what it cannot take.
             if quick is not None:
                 return quick  # type: ignore[return-value]  # The engine makes blocking ones.
+        if callback is not None:
+            check_callable("callback", callback, "a function of an outcome")
         delivery, index = self._put(data, partition_key, explicit_hash_key, headers, timeout_s)
         if callback is not None:
             with self._lock:
@@ -120,6 +124,8 @@ class StreamProducer:
         window: int = 10_000,
     ) -> Iterator[Outcome]:
         """Accept all items and yield their outcomes in the order of the input, at most `window` of them open."""
+        check_callable("key", key, "a function of an item that returns its partition key")
+        check_whole("window", window, 1, WINDOW_MAX, "records")
         open_ones: deque[BlockingRecordDelivery] = deque()
         for item in items:
             hash_key = explicit_hash_key(item) if explicit_hash_key is not None else None
@@ -373,7 +379,7 @@ class Producer:
     @property
     def _one(self) -> StreamProducer:
         if self._only is None:
-            raise Closed("no stream: open it with Producer(name), or put through producer.stream(name)")
+            raise Closed("no stream: use Producer(name) inside `with`, or put through producer.stream(name)")
         return self._only
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
+from shardline.common.checks import check_flag, check_kind, check_number, check_whole, choice_of
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import (
     AGGREGATE_BYTES_DEFAULT,
@@ -65,29 +65,6 @@ class Consumers(StrEnum):
     ANY = "any"
 
 
-def _number(name: str, value: object, low: float, high: float, unit: str) -> None:
-    """Raise unless `value` is a finite number (no bool) from `low` to `high`."""
-    allowed = f"from {low:g} to {high:g} {unit}".rstrip()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(name, f"a number {allowed}", type(value).__name__)
-    if not (isfinite(value) and low <= value <= high):
-        raise InvalidInput(name, allowed, f"{value:g}")
-
-
-def _whole(name: str, value: object, low: int, high: int, unit: str) -> None:
-    """Raise unless `value` is an integer (no bool) from `low` to `high`."""
-    allowed = f"an integer from {low} to {high} {unit}".rstrip()
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInput(name, allowed, type(value).__name__)
-    if not low <= value <= high:
-        raise InvalidInput(name, allowed, str(value))
-
-
-def _flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise InvalidInput(name, "True or False", type(value).__name__)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProducerSettings:
     """What all streams of one producer share.
@@ -105,16 +82,15 @@ class ProducerSettings:
     metrics: MetricsSettings | None = None
 
     def __post_init__(self) -> None:
-        _whole("memory_bytes_max", self.memory_bytes_max, 1 * MIB, 1 << 40, "bytes")
-        _whole("connections_max", self.connections_max, 1, 256, "connections")
+        check_whole("memory_bytes_max", self.memory_bytes_max, 1 * MIB, 1 << 40, "bytes")
+        check_whole("connections_max", self.connections_max, 1, 256, "connections")
         if self.requests_in_flight_max is not None:
-            _whole("requests_in_flight_max", self.requests_in_flight_max, 1, self.connections_max, "requests")
-        _whole("fail_kept_max", self.fail_kept_max, 0, 1_000_000, "records")
+            check_whole("requests_in_flight_max", self.requests_in_flight_max, 1, self.connections_max, "requests")
+        check_whole("fail_kept_max", self.fail_kept_max, 0, 1_000_000, "records")
         if self.metrics is not None:
             from shardline.common.metrics.settings import MetricsSettings  # noqa: PLC0415 - only where it was given.
 
-            if not isinstance(self.metrics, MetricsSettings):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers exist
-                raise InvalidInput("metrics", "a MetricsSettings or None", type(self.metrics).__name__)
+            check_kind("metrics", self.metrics, MetricsSettings, what="a MetricsSettings or None")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,38 +126,32 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         for name, kind in (("ordering", Ordering), ("on_gap", OnGap), ("consumers", Consumers)):
-            self._choice(name, kind)
-        _flag("aggregation", self.aggregation)
-        _flag("fail_if_throttled", self.fail_if_throttled)
+            object.__setattr__(self, name, choice_of(name, getattr(self, name), kind))
+        check_flag("aggregation", self.aggregation)
+        check_flag("fail_if_throttled", self.fail_if_throttled)
         self._sizes()
         self._times()
         self._contradictions()
 
-    def _choice(self, name: str, kind: type[StrEnum]) -> None:
-        try:
-            object.__setattr__(self, name, kind(getattr(self, name)))
-        except ValueError:
-            raise InvalidInput(name, " or ".join(one.value for one in kind)) from None
-
     def _sizes(self) -> None:
-        _whole("aggregate_bytes_max", self.aggregate_bytes_max, 64, RECORD_BYTES_MAX, "bytes")
-        _whole("request_bytes_max", self.request_bytes_max, 1024, PUT_RECORDS_BYTES_MAX, "bytes")
-        _whole("request_entries_max", self.request_entries_max, 1, PUT_RECORDS_ENTRIES_MAX, "entries")
+        check_whole("aggregate_bytes_max", self.aggregate_bytes_max, 64, RECORD_BYTES_MAX, "bytes")
+        check_whole("request_bytes_max", self.request_bytes_max, 1024, PUT_RECORDS_BYTES_MAX, "bytes")
+        check_whole("request_entries_max", self.request_entries_max, 1, PUT_RECORDS_ENTRIES_MAX, "entries")
         if self.aggregate_count_max is not None:
-            _whole("aggregate_count_max", self.aggregate_count_max, 1, 2**63 - 1, "records")
+            check_whole("aggregate_count_max", self.aggregate_count_max, 1, 2**63 - 1, "records")
         if self.record_bytes_max is not None:
-            _whole("record_bytes_max", self.record_bytes_max, 64, RECORD_BYTES_MAX, "bytes")
+            check_whole("record_bytes_max", self.record_bytes_max, 64, RECORD_BYTES_MAX, "bytes")
         if self.buffer_bytes_max is not None:
-            _whole("buffer_bytes_max", self.buffer_bytes_max, 64 * 1024, 1 << 40, "bytes")
+            check_whole("buffer_bytes_max", self.buffer_bytes_max, 64 * 1024, 1 << 40, "bytes")
         if self.buffer_records_max is not None:
-            _whole("buffer_records_max", self.buffer_records_max, 1, 2**63 - 1, "records")
+            check_whole("buffer_records_max", self.buffer_records_max, 1, 2**63 - 1, "records")
 
     def _times(self) -> None:
-        _number("request_timeout_s", self.request_timeout_s, 0.1, 600.0, "seconds")
-        _number("linger_s", self.linger_s, 0.0, 3600.0, "seconds")
-        _number("ttl_s", self.ttl_s, 0.1, 7 * 86400.0, "seconds")
-        _number("rate_share", self.rate_share, 0.001, 1e9, "(1.0 = a whole shard's limit)")
-        _number("shard_map_refresh_s", self.shard_map_refresh_s, 1.0, 86400.0, "seconds")
+        check_number("request_timeout_s", self.request_timeout_s, 0.1, 600.0, "seconds")
+        check_number("linger_s", self.linger_s, 0.0, 3600.0, "seconds")
+        check_number("ttl_s", self.ttl_s, 0.1, 7 * 86400.0, "seconds")
+        check_number("rate_share", self.rate_share, 0.001, 1e9, "(1.0 = a whole shard's limit)")
+        check_number("shard_map_refresh_s", self.shard_map_refresh_s, 1.0, 86400.0, "seconds")
 
     def _contradictions(self) -> None:
         if self.linger_s >= self.ttl_s:

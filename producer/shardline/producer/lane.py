@@ -9,6 +9,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from shardline.common.checks import TIMEOUT_S_MAX, check_number
 from shardline.common.errors import NotFound
 from shardline.producer.accept import encoded
 from shardline.producer.awaitable import settle
@@ -103,7 +104,9 @@ class Lane:
             raise self.core.refusal
 
     async def flush(self, timeout_s: float | None, *, closing: bool = False) -> FlushReport:
-        """Send everything accepted so far, wait for it, and report."""
+        """Send everything accepted so far, wait for it, and report; `InvalidInput` for a time-out that is none."""
+        if timeout_s is not None:
+            check_number("timeout_s", timeout_s, 0, TIMEOUT_S_MAX, "seconds")
         engine = self.engine
         with engine.lock:
             now = engine.runtime.monotonic()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from shardline.common.checks import TIMEOUT_S_MAX, check_kind, check_number, check_services
 from shardline.common.errors import Closed, InvalidInput
+from shardline.common.events import Events
 from shardline.common.ports.kinesis import Stream
 from shardline.producer.config import ProducerSettings, StreamSettings
 from shardline.producer.driver import Engine
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from shardline.common.codec import Codec
-    from shardline.common.events import Events
     from shardline.common.ports.runtime import Runtime
     from shardline.common.ports.services import Services
     from shardline.producer.awaitable import AwaitableDelivery, RecordDelivery
@@ -63,9 +64,7 @@ class Producer:
         codec: Codec | None = None,
         close_timeout_s: float = 60.0,
     ) -> None:
-        named = isinstance(target, str | Stream)
-        if not named and (connection is not None or settings is not None):
-            raise InvalidInput("target", "a stream's name or ARN where settings or a connection are given")
+        _check(target, settings, connection, producer_settings, events, close_timeout_s)
         self._stream = Stream.of(target) if isinstance(target, str | Stream) else None
         self._settings = settings if settings is not None else StreamSettings()
         services = connection if isinstance(target, str | Stream) else target
@@ -220,6 +219,8 @@ class Producer:
     @property
     def _one(self) -> StreamProducer:
         if self._only is None:
+            if self._stream is not None:
+                raise Closed("the producer is not open: use it inside `async with Producer(...) as producer`")
             raise Closed("no stream: open it with Producer(name), or put through producer.stream(name)")
         return self._only
 
@@ -236,6 +237,30 @@ class Producer:
         await engine.close()
         self.__dict__.pop("put", None)
         return _sum(reports)._replace(pending=0)
+
+
+def _check(
+    target: object,
+    settings: object,
+    connection: object,
+    producer_settings: object,
+    events: object,
+    close_timeout_s: object,
+) -> None:
+    """Raise `InvalidInput` for what no producer can be made of."""
+    if not isinstance(target, str | Stream):
+        check_services("target", target, "a stream's name or ARN, or a connection")
+        if connection is not None or settings is not None:
+            raise InvalidInput("target", "a stream's name or ARN where settings or a connection are given")
+    if connection is not None:
+        check_services("connection", connection, "a Connection")
+    if settings is not None:
+        check_kind("settings", settings, StreamSettings)
+    if producer_settings is not None:
+        check_kind("producer_settings", producer_settings, ProducerSettings)
+    if events is not None:
+        check_kind("events", events, Events, what="an Events(listener, ...)")
+    check_number("close_timeout_s", close_timeout_s, 0, TIMEOUT_S_MAX, "seconds")
 
 
 def _sum(reports: list[FlushReport]) -> FlushReport:

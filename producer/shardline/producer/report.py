@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from shardline.common.errors import ShardlineError
+from shardline.producer.outcome import Delivered, Unknown
 
 if TYPE_CHECKING:
     from shardline.common.deaggregation import UserRecord
     from shardline.producer.outcome import Outcome
 
 __all__ = ["FlushReport", "UndeliveredError"]
+
+_REASONS_MAX: Final = 5
+"""So many different reasons stand in the message; the report has all."""
 
 
 class FlushReport(NamedTuple):
@@ -30,8 +35,14 @@ class FlushReport(NamedTuple):
 
 
 class UndeliveredError(ShardlineError):
-    """A producer was closed and could not deliver everything; `report` holds the records."""
+    """A producer was closed and could not deliver everything; `report` holds the records, the message the reasons."""
 
     def __init__(self, report: FlushReport) -> None:
         self.report = report
-        super().__init__(f"{len(report.undelivered)} records were not delivered")
+        outcomes = [outcome for _, outcome in report.undelivered if not isinstance(outcome, Delivered)]
+        counted = Counter(
+            f"{'of unknown outcome' if isinstance(one, Unknown) else 'not written'}: {one.reason} ({one.code})"
+            for one in outcomes
+        )
+        why = "; ".join(f"{count} {text}" for text, count in counted.most_common(_REASONS_MAX))
+        super().__init__(f"{len(report.undelivered)} records were not delivered" + (f": {why}" if why else ""))

@@ -9,6 +9,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from shardline.common._encoding import SIZES_WIDE
+from shardline.common.checks import check_callable, check_whole
 from shardline.common.errors import BufferFull, Closed
 from shardline.producer.awaitable import AwaitableDelivery, RecordDelivery
 
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from shardline.producer.report import FlushReport
     from shardline.producer.stats import Stats
 
-__all__ = ["StreamProducer"]
+__all__ = ["WINDOW_MAX", "StreamProducer"]
 
 T = TypeVar("T")
 
-_YIELD_BYTES: Final = 128 * 1024
-"""A caller that never waits lets the loop run once per so many bytes; else nothing would ever be sent."""
+WINDOW_MAX: Final = 1_000_000
+"""The most records that `put_many` keeps open: each holds a delivery of its own."""
 
 
 class StreamProducer:
@@ -78,6 +79,8 @@ class StreamProducer:
                     return buffer.delivery  # type: ignore[return-value]  # The engine makes awaitable ones.
                 if buffer.offer(partition_key, data):  # type: ignore[arg-type]  # As above.
                     return buffer.delivery  # type: ignore[return-value]  # As above.
+        if callback is not None:
+            check_callable("callback", callback, "a function of an outcome")
         delivery, index = await self._put(data, partition_key, explicit_hash_key, headers)
         if callback is not None:
             delivery.add_callback(index, callback)
@@ -142,6 +145,8 @@ class StreamProducer:
 
         `key` (and `explicit_hash_key`) tell each item's. Raises as `put`, at the item that cannot be put.
         """
+        check_callable("key", key, "a function of an item that returns its partition key")
+        check_whole("window", window, 1, WINDOW_MAX, "records")
         open_ones: deque[RecordDelivery] = deque()
         async for item in _each(items):
             hash_key = explicit_hash_key(item) if explicit_hash_key is not None else None

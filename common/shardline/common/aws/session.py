@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Route", "Signer", "configured_region", "open_client", "open_route"]
 
+_NO_CREDENTIALS = "no AWS credentials found: none in the environment, in the shared files, or from a role of this host"
 CLOCK_SKEW_S_MIN = 60.0
 """Below it a refusal is not the clock's fault (the services allow five minutes)."""
 USER_AGENT = "shardline"
@@ -76,6 +77,11 @@ class _Holder(AioCredentials):  # type: ignore[misc]  # The SDK is untyped.
         """Look the credentials up (botocore's name for it: the holder is the session's credential provider)."""
         self._current = await self._load()
         return self
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether credentials were looked up, and nobody had any."""
+        return self._current is None
 
     async def get_frozen_credentials(self) -> Any:
         """Return access key, secret and token, refreshed by the SDK where they are about to expire."""
@@ -275,7 +281,8 @@ def _assumed(
 async def open_route(service: str, settings: ServiceSettings) -> Route:
     """Ask aiobotocore where `service` is and how to sign for it; the client it takes is closed again.
 
-    Raises `InvalidInput` for a missing region or an endpoint (configured anywhere) that the rules refuse.
+    Raises `InvalidInput` for a missing region or an endpoint (configured anywhere) that the rules refuse, and
+    `CredentialsRefused` where no source has any: later, the same is a failure of each call, for sources may recover.
     """
     region = configured_region(settings)
     session, holder = _with_credentials(settings)
@@ -289,6 +296,8 @@ async def open_route(service: str, settings: ServiceSettings) -> Route:
         async with session.create_client(
             service, region_name=region, endpoint_url=settings.endpoint_url, config=config
         ) as client:
+            if holder.is_empty:
+                raise CredentialsRefused("NoCredentials", _NO_CREDENTIALS)
             url, user_agent, signer, context = await _capture(client)
     except (BotoCoreError, ClientError, ValueError) as error:
         if isinstance(error, InvalidInput):

@@ -12,7 +12,7 @@ from shardline.consumer.driver.threads import Withdrawn
 from shardline.consumer.events import HandlerFailed, RecordParked
 from shardline.consumer.policy import Parked, Then
 from shardline.consumer.reasons import place_of, reason_of
-from shardline.consumer.spec import is_asynchronous
+from shardline.consumer.spec import check_finished, is_asynchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,7 +134,7 @@ class Failures:
                 if is_asynchronous(lot):
                     await lot(parked)
                 else:
-                    await self._threads.run(lot, parked)
+                    check_finished("lot", await self._threads.run(lot, parked))
             except Withdrawn:
                 continue  # Its thread began too late.
             except Exception as error:  # noqa: BLE001 - whatever keeps the lot from taking it: the record is not let go.

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shardline.consumer.processor import ShardProcessor
+from shardline.consumer.spec import check_finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,8 +73,8 @@ class ThreadedProcessor(ShardProcessor):
 
     async def on_thread(self, method: Callable[..., object], *arguments: Any) -> None:
         """Call a method on a thread, if the lease is valid when that begins; raises `Withdrawn` if not."""
-        await self.threads.run(method, *arguments)
+        check_finished("processor", await self.threads.run(method, *arguments))
 
     async def on_thread_at_last(self, method: Callable[..., object], *arguments: Any) -> None:
         """Call a method on a thread when the lease is gone."""
-        await self.threads.run_regardless(method, *arguments)
+        check_finished("processor", await self.threads.run_regardless(method, *arguments))

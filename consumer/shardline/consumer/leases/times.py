@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import Final
 
+from shardline.common.checks import check_number
 from shardline.common.errors import InvalidInput
 
 __all__ = ["LeaseTimes"]
@@ -29,14 +29,14 @@ class LeaseTimes:
     call_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.failover_s) and _FAILOVER_S_MIN <= self.failover_s <= _FAILOVER_S_MAX):
-            allowed = f"from {_FAILOVER_S_MIN} to {_FAILOVER_S_MAX} seconds"
-            raise InvalidInput("failover_s", allowed, str(self.failover_s))
-        timeout = self.call_timeout_s
-        if timeout is not None and not (isfinite(timeout) and 0 < timeout <= self.failover_s / 3):
-            raise InvalidInput(
-                "call_timeout_s", f"above 0 and at most a third of failover_s ({self.failover_s / 3:g})", str(timeout)
-            )
+        check_number("failover_s", self.failover_s, _FAILOVER_S_MIN, _FAILOVER_S_MAX, "seconds")
+        if self.call_timeout_s is None:
+            return
+        check_number("call_timeout_s", self.call_timeout_s, 0, _FAILOVER_S_MAX, "seconds")
+        third = self.failover_s / 3
+        if not 0 < self.call_timeout_s <= third:
+            allowed = f"above 0 and at most a third of failover_s ({third:g})"
+            raise InvalidInput("call_timeout_s", allowed, f"{self.call_timeout_s:g}")
 
     @property
     def timeout_s(self) -> float:

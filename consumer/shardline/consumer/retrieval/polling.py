@@ -9,12 +9,11 @@ a shard (F14), and the end is only believed when its children are known.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.backoff import Backoff
 from shardline.common.bucket import TokenBucket
-from shardline.common.errors import InvalidInput
+from shardline.common.checks import TIMEOUT_S_MAX, check_number, check_whole
 from shardline.common.limits import (
     GET_RECORDS_LIMIT_MAX,
     SHARD_READ_BYTES_PER_S,
@@ -35,6 +34,8 @@ __all__ = ["FetchIterator", "FetchRecords", "PollingSettings", "ShardPolling", "
 
 _IDLE_S_MIN: Final = 1 / SHARD_READS_PER_S
 _IDLE_S_MAX: Final = 3600
+_RATE_MIN: Final = 0.001
+_TIMEOUT_S_MIN: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +57,14 @@ class PollingSettings:
     timeout_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.idle_s) and _IDLE_S_MIN <= self.idle_s <= _IDLE_S_MAX):
-            raise InvalidInput("idle_s", "from 0.2 to 3600 seconds (five reads per second and shard)", str(self.idle_s))
-        if not (isfinite(self.idle_s_max) and self.idle_s <= self.idle_s_max <= _IDLE_S_MAX):
-            raise InvalidInput("idle_s_max", "from idle_s to 3600 seconds", str(self.idle_s_max))
-        if not 1 <= self.page_records <= GET_RECORDS_LIMIT_MAX:
-            raise InvalidInput("page_records", f"from 1 to {GET_RECORDS_LIMIT_MAX}", str(self.page_records))
-        if self.prefetch_records < 1 or self.prefetch_bytes < 1:
-            raise InvalidInput("prefetch_records and prefetch_bytes", "1 or more")
-        if not (isfinite(self.reads_per_s) and 0 < self.reads_per_s <= SHARD_READS_PER_S):
-            raise InvalidInput("reads_per_s", f"above 0, at most {SHARD_READS_PER_S}", str(self.reads_per_s))
-        if not (isfinite(self.bytes_per_s) and 0 < self.bytes_per_s <= SHARD_READ_BYTES_PER_S):
-            raise InvalidInput("bytes_per_s", f"above 0, at most {SHARD_READ_BYTES_PER_S}", str(self.bytes_per_s))
-        if not (isfinite(self.timeout_s) and self.timeout_s > 0):
-            raise InvalidInput("timeout_s", "a finite number of seconds above 0", str(self.timeout_s))
+        check_number("idle_s", self.idle_s, _IDLE_S_MIN, _IDLE_S_MAX, "seconds (five reads per second and shard)")
+        check_number("idle_s_max", self.idle_s_max, self.idle_s, _IDLE_S_MAX, "seconds, idle_s and more")
+        check_whole("page_records", self.page_records, 1, GET_RECORDS_LIMIT_MAX)
+        check_whole("prefetch_records", self.prefetch_records, 1, 2**31 - 1)
+        check_whole("prefetch_bytes", self.prefetch_bytes, 1, 1 << 40, "bytes")
+        check_number("reads_per_s", self.reads_per_s, _RATE_MIN, SHARD_READS_PER_S)
+        check_number("bytes_per_s", self.bytes_per_s, _RATE_MIN, SHARD_READ_BYTES_PER_S)
+        check_number("timeout_s", self.timeout_s, _TIMEOUT_S_MIN, TIMEOUT_S_MAX, "seconds")
 
 
 @dataclass(frozen=True, slots=True)
