@@ -48,8 +48,12 @@ class PlainLog:
         times = self._seen[kind] = self._seen.get(kind, 0) + 1
         if times % _EVERY and times & (times - 1):
             return
-        said = " ".join(f"{name}={printable(value)}" for name, value in fields.items() if value not in (None, ""))
+        said = " ".join(f"{name}={_short(value)}" for name, value in fields.items() if value not in (None, ""))
         self._logger.log(level, "%s %s%s", event.name, said, f" ({times} times)" if times > 1 else "")
+
+
+def _short(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else printable(value)
 
 
 def events_for(listeners: Iterable[Listener]) -> Events:
