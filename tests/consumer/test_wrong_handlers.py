@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shardline.consumer import Batch, Checkpointer, Record
 
 
-def refused(field: str, call: Any, *arguments: object, **named: object) -> None:
+def check_refused(field: str, call: Any, *arguments: object, **named: object) -> None:
     """Check that a call is refused for an argument."""
     with pytest.raises(InvalidInput) as error:
         call(*arguments, **named)
@@ -63,7 +63,7 @@ worker = functools.partial(Worker, streams="orders", start="LATEST")
 )
 def test_what_no_worker_can_be_made_of(field: str, application: Any, named: dict[str, Any]) -> None:
     """The constructor refuses it."""
-    refused(field, worker, application, **named)
+    check_refused(field, worker, application, **named)
 
 
 @pytest.mark.parametrize(
@@ -91,15 +91,15 @@ def test_what_no_worker_can_be_made_of(field: str, application: Any, named: dict
 )
 def test_settings_of_another_kind(field: str, kind: Any, value: object) -> None:
     """A wrong type is refused as a wrong value is: by its name."""
-    refused(field, kind, **{field: value})
+    check_refused(field, kind, **{field: value})
 
 
 def test_tables_and_tracking() -> None:
     """Groups name themselves in front of their fields."""
-    refused("table.tags", TableConfig, tags=["a"])
-    refused("table.deletion_protection", TableConfig, deletion_protection="no")
-    refused("tracking.poll_s", TrackingConfig, poll_s="60")
-    refused("tracking.former", TrackingConfig, former="delete")
+    check_refused("table.tags", TableConfig, tags=["a"])
+    check_refused("table.deletion_protection", TableConfig, deletion_protection="no")
+    check_refused("tracking.poll_s", TrackingConfig, poll_s="60")
+    check_refused("tracking.former", TrackingConfig, former="delete")
 
 
 def test_a_choice_may_be_given_as_its_text() -> None:
@@ -145,14 +145,14 @@ async def generating_too(record: Record) -> AsyncIterator[Record]:
 )
 def test_handlers_that_would_do_nothing(field: str, function: Any, named: dict[str, Any]) -> None:
     """A generator's body never runs, a policy that is none never helps: both are refused when registered."""
-    refused(field, worker("billing").add_handler, function, **named)
+    check_refused(field, worker("billing").add_handler, function, **named)
 
 
 def test_lots_and_limits() -> None:
     """A path is no lot; text is no number of attempts."""
-    refused("lot", park_record, "parked.jsonl", attempts=3)
-    refused("attempts", stop_worker, attempts="3")
-    refused("age_s", stop_worker, age_s="3")
+    check_refused("lot", park_record, "parked.jsonl", attempts=3)
+    check_refused("attempts", stop_worker, attempts="3")
+    check_refused("age_s", stop_worker, age_s="3")
 
 
 class Plain(BlockingProcessor):
@@ -176,14 +176,14 @@ class NoProcessor:
 @pytest.mark.parametrize("processor", [Plain, HalfPlain, NoProcessor, NoProcessor(), "Plain"])
 def test_processors_that_cannot_be_awaited(processor: Any) -> None:
     """Their calls would fail each time, after having done their work."""
-    refused("processor", worker("billing").add_processor, processor)
+    check_refused("processor", worker("billing").add_processor, processor)
 
 
 def test_a_plain_function_that_returns_a_coroutine_fails() -> None:
     """It would count as done without ever having run; the same goes for a lot, whose record would be gone."""
     spec = HandlerSpec.of(forgetful, batch=False)
     assert spec.blocking
-    refused("handler", spec.function, None)
+    check_refused("handler", spec.function, None)
     check_finished("lot", None)
     check_finished("lot", "anything else")
 
