@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shardline.common.hashing import FULL_RANGE, HashRange
 from shardline.common.records import LATEST, SHARD_END, TRIM_HORIZON, Position
+from shardline.consumer.leases.reader import RowReader
 from shardline.consumer.leases.row import LeaseRow, NewLease, Pending, Quarantined, new_item, read_row
 
 from tests.consumer.rows import at, golden_items, item_of
@@ -201,6 +202,33 @@ def test_no_item_breaks_the_reader(item: dict[str, Any]) -> None:
     """Whatever stands in the table, reading gives a lease, a quarantine or nothing."""
     row = read_row(item)
     assert row is None or isinstance(row, LeaseRow | Quarantined)
+
+
+LEGAL = st.fixed_dictionaries(
+    {"leaseKey": st.sampled_from(["a", "b"]), "leaseCounter": st.integers(0, 3)},
+    optional={
+        "checkpoint": st.sampled_from(["TRIM_HORIZON", "12", "13", 1]),
+        "checkpointSubSequenceNumber": st.sampled_from([0, 1, True]),
+        "ownerSwitchesSinceCheckpoint": st.sampled_from([0, 1, True]),
+        "leaseOwner": st.sampled_from(["me", "you", None, ""]),
+        "throughputKBps": st.sampled_from([1, 1.5, "fast"]),
+        "shardlineLatestPinMillis": st.sampled_from([1, True]),
+        "pendingCheckpoint": st.sampled_from(["12", 12]),
+        "pendingCheckpointState": st.sampled_from([b"state", "text"]),
+        "entityType": st.sampled_from(["LEASE", "LEADER"]),
+        "surprise": st.just("kept"),
+    },
+)
+"""Items that are leases more often than not, and differ from look to look in every way that matters."""
+
+
+@given(st.lists(st.lists(st.one_of(LEGAL, st.dictionaries(NAMES, VALUES)), max_size=4), max_size=6))
+def test_reading_a_table_again_gives_what_reading_it_anew_gives(scans: list[list[dict[str, Any]]]) -> None:
+    """What a reader remembers of earlier scans changes no answer: not for rows that turn bad, go, or come again."""
+    reader = RowReader()
+    for items in scans:
+        anew = [read_row(item) for item in items]
+        assert reader.read(items) == [row for row in anew if row is not None]
 
 
 @given(

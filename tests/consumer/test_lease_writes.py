@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -190,5 +189,5 @@ def test_every_field_of_a_checkpoint_comes_back_as_it_was_written(
     assert result.applied
     assert result.item is not None
     assert result.item["theirs"] == 1
-    wanted = replace(before, counter=before.counter + 1, checkpoint=position, pending=pending, owner_switches=0)
-    assert read_row(result.item) == replace(wanted, throughput_kbps=kbps)
+    wanted = before._replace(counter=before.counter + 1, checkpoint=position, pending=pending, owner_switches=0)
+    assert read_row(result.item) == wanted._replace(throughput_kbps=kbps)

@@ -18,13 +18,15 @@ _NUMBER_BYTES_MAX: Final = 21
 def item_bytes(item: Mapping[str, Value]) -> int:
     """Return an item's size in bytes: attribute names and values."""
     size = 0
-    for name, value in item.items():  # Not a generator: this runs for each item of each page.
-        size += _text_bytes(name) + (_text_bytes(value) if type(value) is str else _bytes(value))
+    for name, value in item.items():  # Not a generator: this runs for each item that is written or scanned.
+        size += len(name) if name.isascii() else len(name.encode())
+        if type(value) is str:
+            size += len(value) if value.isascii() else len(value.encode())
+        elif type(value) is int:
+            size += min(_NUMBER_BYTES_MAX, len(str(value)) // 2 + 2)
+        else:
+            size += _bytes(value)
     return size
-
-
-def _text_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _bytes(value: Value) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.lease_store import Key
 from shardline.consumer.driver.joining import OWNER_INDEX
+from shardline.consumer.driver.several import several
 from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, read_row
 from shardline.consumer.rounds import DiscoveryRound
 from shardline.consumer.streams import StrayLeases
@@ -54,11 +55,11 @@ class Discovery:
         started = context.runtime.monotonic()
         new = [key for key in await self._assigned() if key not in self._holdings]
         self._stray_rows.clear()
-        pending = [key for key in new if not await self._look(key)]
+        settled = await several(context.runtime, "look at", new, self._look)
         await self._give_back_strays()
         seconds = context.runtime.monotonic() - started
         context.events.emit(DiscoveryRound(worker_id=context.me, found=len(new), seconds=seconds))
-        return bool(pending)
+        return not all(settled)
 
     async def _assigned(self) -> list[str]:
         context = self._context

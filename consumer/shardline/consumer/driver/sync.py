@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shardline.common.errors import InvalidInput, ProtocolViolation, ServiceError, ShardlineError
 from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import attempt
+from shardline.consumer.driver.several import several
 from shardline.consumer.driver.tables import create_lease, lease_rows, read_lease, scan_items
 from shardline.consumer.events import LeasesCreated
 from shardline.consumer.lineage import (
@@ -43,6 +44,8 @@ _LIST_WITHIN_S = 120.0
 _SNAPSHOT_TRIES = 5
 _SNAPSHOT_PAUSE_S = 1.0
 _PAGES_MAX = 10_000
+_BUNCH = 100
+_OTHERS_S = 1.0
 _SAFE_START = Start(StartPoint.TRIM_HORIZON)
 """Where a missing lease starts if the application's start is no longer told: nothing is skipped."""
 
@@ -103,7 +106,9 @@ class ShardSync:
         pin = application_pin((), self._context.runtime.wall())
         self._pins[plan.lease_prefix] = pin
         leases = initial_leases(shards, plan.start, pin=pin, stream_name=plan.lease_prefix)
-        await self._create(plan, leases, "initial")
+        tried, _ = await self._create_all(plan, leases, "initial", until=started + SNAPSHOT_S_MAX)
+        if tried < len(leases):
+            await self.repair(plan)
         self._synced(started)
 
     async def _complete(self, plan: StreamPlan, rows: Sequence[LeaseRow]) -> None:
@@ -164,9 +169,11 @@ class ShardSync:
         listed_at, whole = started, False
         for _ in range(len(shards) + 1):
             rows = await self.rows()
-            if self._context.runtime.monotonic() - listed_at <= SNAPSHOT_S_MAX:
+            until = listed_at + SNAPSHOT_S_MAX
+            if self._context.runtime.monotonic() <= until:
                 missing = self._missing(plan, shards, of_stream(plan, rows))
-                if not await self._create(plan, missing, "repair"):
+                tried, made = await self._create_all(plan, missing, "repair", until=until)
+                if tried == len(missing) and not made:
                     whole = covers_everything(shard for shard in shards if shard.is_open)
                     break
             listed_at = self._context.runtime.monotonic()
@@ -196,7 +203,7 @@ class ShardSync:
                 continue  # The KCL refuses a range of one key.
             result = await context.store.write(context.writes.hash_range(row, found), timeout_s=context.times.timeout_s)
             if result.applied:
-                filled[row.key] = replace(row, hash_range=found)
+                filled[row.key] = row._replace(hash_range=found)
         if filled:
             context.events.emit(HashRangesFilled(leases=tuple(filled)))
         return [filled.get(row.key, row) for row in rows]
@@ -228,12 +235,39 @@ class ShardSync:
             )
         return names
 
-    async def _create(self, plan: StreamPlan, leases: Sequence[NewLease], reason: str) -> bool:
-        noted = [replace(lease, stream_mark=self.mark(plan)) for lease in leases]
-        made = [lease.key for lease in noted if await create_lease(self._context, lease)]
+    async def _create_all(
+        self, plan: StreamPlan, leases: Sequence[NewLease], reason: str, *, until: float
+    ) -> tuple[int, int]:
+        """Create leases bunch by bunch; return how many were asked for, and how many of them this worker made.
+
+        It ends early where the list that they follow from has grown old (`until`, monotonic), and where somebody else
+        is at it: the whole fleet of a new application starts at once, and each lease would be written by each worker.
+        """
+        tried = made = 0
+        while tried < len(leases) and self._context.runtime.monotonic() <= until:
+            bunch = leases[tried : tried + _BUNCH]
+            new = await self._create(plan, bunch, reason)
+            tried, made = tried + len(bunch), made + new
+            if new < len(bunch) and tried < len(leases):
+                await self._others_done(plan)
+                break
+        return tried, made
+
+    async def _others_done(self, plan: StreamPlan) -> None:
+        """Wait for as long as leases go on appearing that others create."""
+        before = -1
+        while (count := len(of_stream(plan, await self.rows()))) > before:
+            before = count
+            await asyncio.sleep(_OTHERS_S * (1 + self._context.runtime.random.random()))
+
+    async def _create(self, plan: StreamPlan, leases: Sequence[NewLease], reason: str) -> int:
+        context, mark = self._context, self.mark(plan)
+        noted = [replace(lease, stream_mark=mark) for lease in leases]
+        applied = await several(context.runtime, "create", noted, lambda lease: create_lease(context, lease))
+        made = tuple(lease.key for lease, new in zip(noted, applied, strict=True) if new)
         if made:
-            self._context.events.emit(LeasesCreated(leases=tuple(made), reason=reason))
-        return bool(made)
+            context.events.emit(LeasesCreated(leases=made, reason=reason))
+        return len(made)
 
 
 def of_stream(plan: StreamPlan, rows: Sequence[LeaseRow]) -> list[LeaseRow]:

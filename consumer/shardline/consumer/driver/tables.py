@@ -19,7 +19,8 @@ from shardline.common.errors import (
 from shardline.common.ports.lease_store import Key, TableSpec
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.events import RowQuarantined
-from shardline.consumer.leases.row import LEASE_KEY, LeaseRow, Quarantined, read_row
+from shardline.consumer.leases.reader import RowReader
+from shardline.consumer.leases.row import LEASE_KEY, Quarantined, read_row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Item, LeaseStore, TableDescription
     from shardline.consumer.config import TableConfig
     from shardline.consumer.driver.context import Caller, Context
-    from shardline.consumer.leases.row import NewLease
+    from shardline.consumer.leases.row import LeaseRow, NewLease
 
 __all__ = ["Maker", "create_lease", "ensure_table", "lease_rows", "read_lease", "scan_items"]
 
@@ -136,16 +137,22 @@ async def scan_items(
     raise ShardlineError(f"table {table or context.table} has more than {_SCAN_PAGES_MAX} pages")
 
 
-def lease_rows(context: Context, items: Sequence[Item]) -> list[LeaseRow]:
-    """Return the lease rows among the items, sorted by key; rows that cannot be understood are reported."""
+def lease_rows(context: Context, items: Sequence[Item], reader: RowReader | None = None) -> list[LeaseRow]:
+    """Return the lease rows among the items, sorted by key; rows that cannot be understood are reported.
+
+    `reader` is for whoever scans again and again.
+    """
     rows: list[LeaseRow] = []
-    for item in items:
-        row = read_row(item)
+    for row in (reader or RowReader()).read(items):
         if isinstance(row, Quarantined):
             context.events.emit(RowQuarantined(lease=row.key, reason=row.reason))
-        elif row is not None:
+        else:
             rows.append(row)
-    return sorted(rows, key=lambda row: row.key)
+    return sorted(rows, key=_key)
+
+
+def _key(row: LeaseRow) -> str:
+    return row.key
 
 
 async def read_lease(context: Context, key: str) -> LeaseRow | None:

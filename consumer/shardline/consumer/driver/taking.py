@@ -12,6 +12,7 @@ from shardline.consumer.driver.sync import of_stream
 from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.fleet.shuffle_leader import is_shuffle_leader
 from shardline.consumer.fleet.startup import Place
+from shardline.consumer.leases.reader import RowReader
 from shardline.consumer.leases.row import LEASE_KEY
 from shardline.consumer.leases.taker import Observer, Taker
 from shardline.consumer.lineage import Hole, find_hole
@@ -75,6 +76,7 @@ class TakingLoop:
         self._context = context
         self._holdings = holdings
         self._observer = Observer()
+        self._reader = RowReader()
         self._auditor = Auditor(context, sync)
         self._former = FormerCleaner(context, Place(context.table, LEASE_KEY))
         self._taker = Taker(
@@ -95,7 +97,7 @@ class TakingLoop:
     async def _round(self) -> None:
         context, runtime = self._context, self._context.runtime
         started = runtime.monotonic()
-        rows = lease_rows(context, await scan_items(context))
+        rows = lease_rows(context, await scan_items(context), self._reader)
         everybodys, rows = rows, context.streams.own(rows)
         self._observer.observe(rows, started)
         for row in rows:

@@ -6,8 +6,7 @@ that the leader has left, which is worth a look at the lock.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import ProtocolViolation, ServiceError, ShardlineError
 from shardline.common.ports.lease_store import Delete, Equals, Key
@@ -15,20 +14,24 @@ from shardline.common.records import SHARD_END
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.former import FormerCleaner
 from shardline.consumer.driver.mixing import metrics_rows
+from shardline.consumer.driver.several import several
 from shardline.consumer.driver.tables import lease_rows, scan_items
 from shardline.consumer.driver.taking import Auditor
 from shardline.consumer.events import LeasesAssigned, LeasesRescued
 from shardline.consumer.fleet.assignment import AssignmentManager, AssignmentSettings, DecisionKind
+from shardline.consumer.fleet.gathering import Gathering
 from shardline.consumer.fleet.leader_lock import LEADER_KEY
 from shardline.consumer.fleet.model import ObservedLease
 from shardline.consumer.fleet.rescue import LiveWorkers, StillRows, watch_period_s
 from shardline.consumer.fleet.silence import SilentWorkers
 from shardline.consumer.fleet.variance_policy import VarianceSettings
 from shardline.consumer.fleet.worker_metrics import STALE_AFTER_S, MetricsRow, active_workers
+from shardline.consumer.leases.reader import RowReader
 from shardline.consumer.leases.row import LeaseRow, read_row
 from shardline.consumer.rounds import AssignmentRound
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from shardline.consumer.driver.context import Context
@@ -40,8 +43,6 @@ if TYPE_CHECKING:
     from shardline.consumer.fleet.startup import Plan
 
 __all__ = ["Watch"]
-
-_WRITES_AT_ONCE: Final = 8
 
 
 class _Look(NamedTuple):
@@ -90,9 +91,10 @@ class Watch:
         self._manager = AssignmentManager(settings, context.runtime.random)
         self._led = False
         self._assign_at = 0.0
-        self._known: frozenset[str] = frozenset()
+        self._gathering = Gathering(leases.failover_s)
         self._reported: frozenset[str] = frozenset()
         self._silent = SilentWorkers(leases.failover_s)
+        self._reader = RowReader()
 
     async def run(self) -> None:
         """Look for ever; a scan that fails raises, and whoever supervises starts over (what was seen is kept)."""
@@ -123,7 +125,7 @@ class Watch:
         context = self._context
         at = context.runtime.monotonic()
         items = await scan_items(context)
-        everybodys = lease_rows(context, items)
+        everybodys = lease_rows(context, items, self._reader)
         rows = context.streams.own(everybodys)
         metrics = metrics_rows(items, self._plan.metrics_read[-1])
         for place in self._plan.metrics_read[:-1]:  # Legacy layout: they stand in a table of their own as well.
@@ -182,14 +184,14 @@ class Watch:
             self._led = True
             self._manager.reset()
             self._former.reset()
-            self._known = frozenset()
+            self._gathering = Gathering(self._context.config.leases.failover_s)
             self._assign_at = look.at
         workers = self._able(look)
-        names = frozenset(worker.worker_id for worker in workers)
-        grown = not names <= self._known
+        self._gathering.on_look((worker.worker_id for worker in workers), look.at)
         waiting = self._manager.look(look.observed, look.at)
-        self._known = names
-        regular = look.at >= self._assign_at
+        if self._gathering.waits(waiting, look.at):
+            return
+        grown, regular = self._gathering.take_grown(), look.at >= self._assign_at
         if not (regular or waiting or grown):
             return
         if regular:
@@ -230,26 +232,20 @@ class Watch:
 
     async def _write_all(self, decisions: list[Decision], by_key: dict[str, LeaseRow]) -> tuple[int, int]:
         """Write the decisions, some at a time, while we lead; return how many calls failed, how many were applied."""
-        gate = asyncio.Semaphore(_WRITES_AT_ONCE)
-        failures: list[Exception] = []
-        done: list[Decision] = []
 
-        async def write(decision: Decision) -> None:
-            async with gate:
-                try:
-                    if self._lock.is_leader() and await self._write(decision, by_key[decision.lease.lease_key]):
-                        done.append(decision)
-                except (ServiceError, ProtocolViolation) as error:
-                    self._context.report("leader.assign", error, decision.lease.lease_key)
-                    failures.append(error)
+        async def write(decision: Decision) -> bool | None:
+            try:
+                return self._lock.is_leader() and await self._write(decision, by_key[decision.lease.lease_key])
+            except (ServiceError, ProtocolViolation) as error:
+                self._context.report("leader.assign", error, decision.lease.lease_key)
+                return None
 
-        async with asyncio.TaskGroup() as group:
-            for decision in decisions:
-                self._context.runtime.spawn(group, write(decision), name=f"assign {decision.lease.lease_key}")
+        written = await several(self._context.runtime, "assign", decisions, write)
+        done = [decision for decision, applied in zip(decisions, written, strict=True) if applied]
         if done:
             moves = tuple(f"{one.kind.value} {one.lease.lease_key} to {one.worker_id}" for one in done)
             self._context.events.emit(LeasesAssigned(moves=moves))
-        return len(failures), len(done)
+        return written.count(None), len(done)
 
     async def _write(self, decision: Decision, row: LeaseRow) -> bool:
         context = self._context

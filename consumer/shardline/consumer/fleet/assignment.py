@@ -110,11 +110,11 @@ class AssignmentManager:
         self._failures = 0
         self._unsettled = False
 
-    def look(self, leases: Sequence[ObservedLease], now: float) -> bool:
-        """Take in a scan made at `now`; say whether some unfinished lease waits to be assigned."""
+    def look(self, leases: Sequence[ObservedLease], now: float) -> list[ObservedLease]:
+        """Take in a scan made at `now`; return the unfinished leases that wait to be assigned."""
         self._observe(leases, now)
         self._loads.on_scan(leases, now)
-        return any(self._assignable(lease, now) for lease in leases if not lease.finished)
+        return [lease for lease in leases if not lease.finished and self._assignable(lease, now)]
 
     def run(
         self,
@@ -130,7 +130,8 @@ class AssignmentManager:
         `rebalance` asks for balancing in this run, whatever its number: the fleet has grown. A run that is not
         `regular` only assigns otherwise.
         """
-        self.look(leases, now)
+        self._observe(leases, now)
+        self._loads.on_scan(leases, now)
         balance = rebalance or (regular and self._due(workers))
         self._runs += regular
         by_key = {lease.lease_key: lease for lease in leases}

@@ -14,7 +14,6 @@ because each consumes the counter. Invariants (design.md, `reliability.md` 0 fin
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -268,14 +267,14 @@ class HeldLease:
             self.state = HeldState.RELEASED
             self.loss = Loss.RELEASED
             return
-        row = replace(self.row, counter=self.row.counter + 1)
+        row = self.row._replace(counter=self.row.counter + 1)
         if op.kind is OpKind.TAKE:
             stored = None if item is None else read_row(item)
-            assumed = replace(row, owner=self._me, checkpoint_owner=None)
+            assumed = row._replace(owner=self._me, checkpoint_owner=None)
             self._acquire(stored if isinstance(stored, LeaseRow) else assumed)
             return
         if op.position is not None:
-            row = replace(row, checkpoint=op.position, pending=op.pending, owner_switches=0)
+            row = row._replace(checkpoint=op.position, pending=op.pending, owner_switches=0)
             self._stored(op.position, op.pending)
         self.row = row
 
@@ -357,7 +356,7 @@ class HeldLease:
         if self.state is HeldState.ACQUIRING and row.checkpoint_owner is not None:
             self._lose(Loss.TAKEN)  # A restart in the middle of our own hand-off does not resume the lease.
         elif self._notice_hand_off(row):
-            self.row = replace(self.row, owner=row.owner, checkpoint_owner=row.checkpoint_owner)
+            self.row = self.row._replace(owner=row.owner, checkpoint_owner=row.checkpoint_owner)
             self._retry_at = now
         elif failed:  # The row has changed back since the condition failed: count it as a refusal.
             self._attempts += 1

@@ -17,7 +17,17 @@ from shardline.common.records import Position, parse_sequence_number
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Item, Value
 
-__all__ = ["ENTITY_LEASE", "LEASE_KEY", "LeaseRow", "NewLease", "Pending", "Quarantined", "new_item", "read_row"]
+__all__ = [
+    "ENTITY_LEASE",
+    "LEASE_KEY",
+    "LeaseRow",
+    "NewLease",
+    "Pending",
+    "Quarantined",
+    "new_item",
+    "read_row",
+    "with_news",
+]
 
 LEASE_KEY: Final = "leaseKey"
 OWNER: Final = "leaseOwner"
@@ -43,6 +53,7 @@ STREAM_MARK: Final = "shardlineStream"
 """Private, in single-stream mode: the stream that the row's checkpoints are of, as multi-stream mode names it."""
 
 ENTITY_LEASE: Final = "LEASE"
+_INTEGER_END: Final = 2**63  # Java's Long.
 
 
 class Pending(NamedTuple):
@@ -62,9 +73,11 @@ class Quarantined(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseRow:
-    """One lease as the table holds it; `shard_id` is bare, also in multi-stream mode."""
+class LeaseRow(NamedTuple):
+    """One lease as the table holds it; `shard_id` is bare, also in multi-stream mode.
+
+    A tuple, because a large fleet's leader makes one per lease and look, and each renewal of a lease makes one.
+    """
 
     key: str
     counter: int
@@ -173,6 +186,21 @@ def _read_lease(key: str, item: Item) -> LeaseRow:
     )
 
 
+def with_news(row: LeaseRow, item: Item) -> LeaseRow:
+    """Return `row` with what each write to a lease changes, as the item has it now; raises `InvalidInput`.
+
+    For an item of the same lease whose other attributes are those that `row` was read from, without a prepared
+    checkpoint.
+    """
+    throughput = item.get(THROUGHPUT)
+    return row._replace(
+        counter=_require(_integer(item, COUNTER, None), COUNTER),
+        checkpoint=_checkpoint(item),
+        owner_switches=_integer(item, OWNER_SWITCHES, 0) or 0,
+        throughput_kbps=float(throughput) if _is_number(throughput) else None,
+    )
+
+
 def _bare(key: str, stream_name: str | None) -> str:
     return key.removeprefix(f"{stream_name}:") if stream_name else key
 
@@ -189,20 +217,20 @@ def _require(value: int | None, attribute: str) -> int:
 
 def _text(item: Item, attribute: str) -> str | None:
     value = item.get(attribute)
+    if isinstance(value, str) and value:
+        return value
     if value is None and attribute not in item:
         return None
-    if not isinstance(value, str) or not value:
-        raise InvalidInput(attribute, "text that is not empty")
-    return value
+    raise InvalidInput(attribute, "text that is not empty")
 
 
 def _integer(item: Item, attribute: str, default: int | None) -> int | None:
-    if attribute not in item:
+    value = item.get(attribute)
+    if type(value) is int and 0 <= value < _INTEGER_END:
+        return value
+    if value is None and attribute not in item:
         return default
-    value = item[attribute]
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise InvalidInput(attribute, "an integer of 0 or more (64 bits)")
-    return value
+    raise InvalidInput(attribute, "an integer of 0 or more (64 bits)")
 
 
 def _names(item: Item, attribute: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from shardline.local.tables.table import Table, holds, updated
 from shardline.local.tables.values import wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from shardline.common.ports.lease_store import IndexSpec, Item, Key, TableDescription, TableSpec, Value, Write
     from shardline.local.state.events import Sink
@@ -101,7 +101,7 @@ class LeaseTables:
             raise Refusal("TableAlreadyExistsException", f"Index already exists: {index.name}")
         if table.status(now) != "ACTIVE":
             raise in_use(f"Table is {table.status(now)}: {name}")
-        table.indexes[index.name] = (index, now + self.options.index_creating_s)
+        table.add_index(index, now + self.options.index_creating_s)
 
     def enable_point_in_time_recovery(self, name: str, now: float) -> None:
         """Turn on point-in-time recovery."""
@@ -149,7 +149,7 @@ class LeaseTables:
             return table, key, before, None
         if not holds(write.condition, before):
             return table, key, before, before  # A false condition comes before a wrong operand, as in DynamoDB.
-        return table, key, before, table.check_item(updated(before, write.key, write.update))
+        return table, key, before, table.checked(updated(before, write.key, write.update))
 
     def _apply(self, table: Table, write: Write, key: str, before: Item | None, after: Item | None, now: float) -> None:
         table.store(key, after, now)
@@ -212,17 +212,21 @@ class LeaseTables:
         if start is not None:
             place = (str(start[spec.range_attribute]), str(start[table.spec.key_attribute]))
             found = [i for i in found if (str(i[spec.range_attribute]), str(i[table.spec.key_attribute])) > place]
-        return self._page(found, (spec.hash_attribute, spec.range_attribute, table.spec.key_attribute))
+        return self._page(
+            ((item, item_bytes(item)) for item in found),
+            (spec.hash_attribute, spec.range_attribute, table.spec.key_attribute),
+        )
 
-    def _page(self, items: list[Item], key: tuple[str, ...]) -> Page:
-        size, count = 0, 0
-        for item in items[: self.options.page_items_max]:
-            if count and size > DYNAMODB_PAGE_BYTES:
-                break
-            size += item_bytes(item)
-            count += 1
-        last = items[count - 1] if count < len(items) else None
-        return Page(items[:count], None if last is None else {name: last[name] for name in key})
+    def _page(self, items: Iterable[tuple[Item, int]], key: tuple[str, ...]) -> Page:
+        """Return the items of one page, out of those with their sizes."""
+        size = 0
+        found: list[Item] = []
+        for item, its_size in items:
+            if len(found) >= self.options.page_items_max or (found and size > DYNAMODB_PAGE_BYTES):
+                return Page(found, {name: found[-1][name] for name in key})
+            size += its_size
+            found.append(item)
+        return Page(found, None)
 
     def __repr__(self) -> str:
         return f"LeaseTables({len(self.tables)} tables)"

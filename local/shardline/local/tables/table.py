@@ -6,6 +6,7 @@ import copy
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from hashlib import md5
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from shardline.common.attributes import item_bytes
@@ -14,6 +15,8 @@ from shardline.common.ports.lease_store import Absent, Equals, Exists, IndexDesc
 from shardline.local.tables.values import equal, frozen, type_name, wrong
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shardline.common.ports.lease_store import Condition, IndexSpec, Item, Key, TableSpec, Update, Value
 
 __all__ = ["Table", "holds", "updated"]
@@ -60,19 +63,39 @@ def updated(item: Item | None, key: Key, update: Update) -> dict[str, Value]:
 
 
 @dataclass(slots=True)
+class _Version:
+    """An item as it stood from `since_s` (epoch seconds) on, None for none; its size, once somebody asked for it."""
+
+    since_s: float
+    item: Item | None
+    size: int = -1
+
+    def counted(self) -> int:
+        """Return the item's size in bytes: counted once, for every scan that shows it."""
+        if self.size < 0 and self.item is not None:
+            self.size = item_bytes(self.item)
+        return self.size
+
+
+_NEVER = _Version(float("-inf"), None)
+
+
+def _since(version: _Version) -> float:
+    return version.since_s
+
+
+@dataclass(slots=True)
 class _Row:
-    """An item and what it was before; versions are (epoch seconds, item or None), newest last."""
+    """An item and what it was before, newest last."""
 
-    versions: list[tuple[float, Item | None]]
+    versions: list[_Version]
 
-    @property
-    def now(self) -> Item | None:
-        return self.versions[-1][1]
-
-    def at(self, moment_s: float) -> Item | None:
-        """Return the item as it stood at a moment (None before it was made)."""
-        index = bisect_right(self.versions, moment_s, key=lambda v: v[0])
-        return self.versions[index - 1][1] if index else None
+    def at(self, moment_s: float | None) -> _Version:
+        """Return what stood there at a moment, or stands there now."""
+        if moment_s is None:
+            return self.versions[-1]
+        index = bisect_right(self.versions, moment_s, key=_since)
+        return self.versions[index - 1] if index else _NEVER
 
 
 @dataclass(slots=True)
@@ -87,6 +110,8 @@ class Table:
     gone_s: float = float("inf")
     point_in_time_recovery: bool = False
     _rows: dict[str, _Row] = field(default_factory=dict[str, "_Row"])
+    _by_value: dict[str, dict[str, set[str]]] = field(default_factory=dict[str, dict[str, set[str]]])
+    """The keys of the present items by an index's name and hash value."""
     _order: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
 
     # --- statuses ---
@@ -126,26 +151,44 @@ class Table:
     def current(self, key: str) -> Item | None:
         """Return the item as it stands, as stored (the caller must not change it)."""
         row = self._rows.get(key)
-        return row.now if row is not None else None
+        return None if row is None else row.versions[-1].item
 
     def get(self, key: str, moment_s: float | None) -> Item | None:
         """Return a copy of the item, now or as it stood at a moment."""
         row = self._rows.get(key)
-        if row is None:
-            return None
-        return _copied(row.now if moment_s is None else row.at(moment_s))
+        return None if row is None else _copied(row.at(moment_s).item)
 
     def check_item(self, item: Item) -> dict[str, Value]:
         """Return the item to store; raise for a wrong key, index key or size."""
-        self.check_key(self.spec.key_attribute, item.get(self.spec.key_attribute))
+        return self.checked({name: frozen(value) for name, value in item.items()})
+
+    def checked(self, stored: dict[str, Value]) -> dict[str, Value]:
+        """Return an item in the form in which it is stored; raise for a wrong key, index key or size."""
+        self.check_key(self.spec.key_attribute, stored.get(self.spec.key_attribute))
         for spec, _ in self.indexes.values():
             for name in (spec.hash_attribute, spec.range_attribute):
-                if name in item and not (isinstance(item[name], str) and item[name]):
+                if name in stored and not (isinstance(stored[name], str) and stored[name]):
                     raise wrong(f"One or more parameter values were invalid: index key {name} must be a string.")
-        stored = {name: frozen(value) for name, value in item.items()}
         if item_bytes(stored) > DYNAMODB_ITEM_BYTES_MAX:
             raise wrong("Item size has exceeded the maximum allowed size")
         return stored
+
+    def add_index(self, index: IndexSpec, ready_s: float) -> None:
+        """Add an index that can be queried from a moment on."""
+        self.indexes[index.name] = (index, ready_s)
+        self._by_value[index.name] = {}
+        for key, row in self._rows.items():
+            self._enter(index, key, None, row.versions[-1].item)
+
+    def _enter(self, index: IndexSpec, key: str, before: Item | None, after: Item | None) -> None:
+        was, now = _text_of(before, index.hash_attribute), _text_of(after, index.hash_attribute)
+        if was == now:
+            return
+        found = self._by_value[index.name]
+        if was is not None:
+            found[was].discard(key)
+        if now is not None:
+            found.setdefault(now, set()).add(key)
 
     def store(self, key: str, item: Item | None, now: float) -> None:
         """Replace the item (None deletes it), keeping what stale reads may still need."""
@@ -155,39 +198,48 @@ class Table:
                 return
             row = self._rows[key] = _Row([])
             insort(self._order, (_place(key), key))
-        row.versions.append((now, item))
-        keep_from = bisect_right(row.versions, now - self.history_s, key=lambda v: v[0]) - 1
+        before = row.versions[-1].item if row.versions else None
+        for index, _ in self.indexes.values():
+            self._enter(index, key, before, item)
+        row.versions.append(_Version(now, item))
+        keep_from = bisect_right(row.versions, now - self.history_s, key=_since) - 1
         if keep_from > 0:
             del row.versions[:keep_from]
 
-    def scan(self, moment_s: float | None, start: str | None, segment: int, segments: int) -> list[Item]:
-        """Return copies of a segment's items after the key `start`, in the table's own (hash) order."""
+    def scan(
+        self, moment_s: float | None, start: str | None, segment: int, segments: int
+    ) -> Iterator[tuple[Item, int]]:
+        """Yield copies of a segment's items after the key `start`, in the table's (hash) order, with their sizes."""
         low = (segment * _SEGMENT_SPACE + segments - 1) // segments
         high = ((segment + 1) * _SEGMENT_SPACE + segments - 1) // segments
         begin = bisect_right(self._order, (low, ""))
         if start is not None:
             begin = max(begin, bisect_right(self._order, (_place(start), start)))
-        found: list[Item] = []
-        for place, key in self._order[begin:]:
+        for place, key in islice(self._order, begin, None):
             if place >= high:
                 break
-            item = self.get(key, moment_s)
+            version = self._rows[key].at(moment_s)
+            item = _copied(version.item)
             if item is not None:
-                found.append(item)
-        return found
+                yield item, version.counted()
 
     def query(self, spec: IndexSpec, hash_value: str, moment_s: float | None) -> list[Item]:
         """Return the keys of an index under one hash value, in order of the range key."""
         wanted = {spec.hash_attribute, spec.range_attribute, self.spec.key_attribute}
         found: list[Item] = []
-        for row in self._rows.values():
-            item = row.now if moment_s is None else row.at(moment_s)
+        for key in self._rows if moment_s is not None else self._by_value[spec.name].get(hash_value, ()):
+            item = self._rows[key].at(moment_s).item
             if item is not None and item.get(spec.hash_attribute) == hash_value and spec.range_attribute in item:
                 found.append({name: item[name] for name in wanted if name in item})
         return sorted(found, key=lambda i: (str(i[spec.range_attribute]), str(i[self.spec.key_attribute])))
 
     def __repr__(self) -> str:
         return f"Table({self.spec.name}, {len(self._rows)} keys)"
+
+
+def _text_of(item: Item | None, name: str) -> str | None:
+    value = None if item is None else item.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _place(key: str) -> int:
