@@ -57,6 +57,11 @@ class Events:
 
         return unsubscribe
 
+    @property
+    def heard(self) -> bool:
+        """Say whether anybody listens: what is dear to put together, or comes for each write, is not told to nobody."""
+        return bool(self._listeners)
+
     def emit(self, event: Event) -> None:
         """Hand `event` to every listener; never raises because of one."""
         for listener in self._listeners:

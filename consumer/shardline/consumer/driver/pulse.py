@@ -29,7 +29,8 @@ class Pulse:
         """Tell for ever."""
         while True:
             await asyncio.sleep(self._context.times.failover_s / 3)
-            self._tell()
+            if self._context.events.heard:
+                self._tell()
 
     def _tell(self) -> None:
         health = tuple(holding.health() for holding in self._holdings.all())

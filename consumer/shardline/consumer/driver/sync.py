@@ -249,16 +249,17 @@ class ShardSync:
             new = await self._create(plan, bunch, reason)
             tried, made = tried + len(bunch), made + new
             if new < len(bunch) and tried < len(leases):
-                await self._others_done(plan)
-                break
+                return (len(leases) if await self._others_do(leases[tried:]) else tried), made
         return tried, made
 
-    async def _others_done(self, plan: StreamPlan) -> None:
-        """Wait for as long as leases go on appearing that others create."""
-        before = -1
-        while (count := len(of_stream(plan, await self.rows()))) > before:
-            before = count
-            await asyncio.sleep(_OTHERS_S * (1 + self._context.runtime.random.random()))
+    async def _others_do(self, leases: Sequence[NewLease]) -> bool:
+        """Wait for as long as leases appear that others create; say whether all of these are there in the end."""
+        before, missing = len(leases) + 1, len(leases)
+        while 0 < missing < before:
+            await asyncio.sleep(_OTHERS_S * (0.5 + self._context.runtime.random.random()))
+            there = {row.key for row in await self.rows()}
+            before, missing = missing, sum(lease.key not in there for lease in leases)
+        return not missing
 
     async def _create(self, plan: StreamPlan, leases: Sequence[NewLease], reason: str) -> int:
         context, mark = self._context, self.mark(plan)
