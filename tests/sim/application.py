@@ -129,7 +129,9 @@ class Application:
     # --- what the oracle is told -------------------------------------------------------------------------------------
 
     def _delivered(self, record: Record) -> None:
-        self._world.memory.delivered(self._worker_id, record.shard_id, record.position)
+        oracle = self._world.streams.oracle_of(record.stream)
+        if oracle is self._oracle:
+            self._world.memory.delivered(self._worker_id, record.shard_id, record.position)
         users = user_ids(record.data)
         if not users or record.data.startswith(MAGIC):
             self._world.blobs.delivered(record.shard_id, record.position, record.data)
@@ -139,7 +141,7 @@ class Application:
             self._oracle.reached["misplaced record delivered"] += 1
         if self._faults.park_keys:
             self._world.parking.delivered(self._worker_id, record)
-        self._oracle.delivered(self._worker_id, record.shard_id, record.position, record.token, user)
+        oracle.delivered(self._worker_id, record.shard_id, record.position, record.token, user)
 
     def _processed(self, records: Sequence[Record], *, cancelled: bool = False) -> None:
         for record in records:
@@ -149,7 +151,7 @@ class Application:
                     self._world.blobs.processed(record.shard_id, record.position)
                 continue
             (user,) = users
-            self._oracle.processed(
+            self._world.streams.oracle_of(record.stream).processed(
                 self._worker_id, record.shard_id, record.position, record.token, user, cancelled=cancelled
             )
 

@@ -49,6 +49,7 @@ class Chaos:
             (rates.naive, world.outsiders.naive),
             (rates.row_edited, world.outsiders.edit_row),
             (rates.switch, world.outsiders.switch),
+            (rates.come, world.streams.act),
         ]
 
     async def run(self, seconds: float) -> None:
@@ -77,6 +78,7 @@ class Chaos:
             while slot.host is not None and slot.host.paused:
                 slot.host.resume()
         self._world.fleet.restore()
+        self._world.streams.restore()
 
     def _victim(self) -> Slot | None:
         alive = [slot for slot in self._world.fleet.slots if slot.alive]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fleet", "Slot"]
 
+STREAM = "orders"
 _STOP_S = 30.0
 """How long a worker may take to leave by its configuration, which is the default one."""
 
@@ -102,7 +103,8 @@ class Fleet:
         if world.knobs.orderly or not world.chaos.on:
             within_s = _STOP_S + 2 * world.knobs.failover_s
             stuck = {} if slot.application is None else slot.application.stuck
-            world.leaving.left(slot.worker_id, took_s=took_s, within_s=within_s, began_s=slot.began_s, stuck=stuck)
+            for leaving in world.streams.leavings:
+                leaving.left(slot.worker_id, took_s=took_s, within_s=within_s, began_s=slot.began_s, stuck=stuck)
         if self._stopping:
             return
         await asyncio.sleep(world.knobs.restart_s * world.sim.random.random())
@@ -112,7 +114,7 @@ class Fleet:
 
     def _worker(self, slot: Slot, host: Host) -> Worker:
         knobs, world = self._world.knobs, self._world
-        world.oracle.identify(host, slot.worker_id)
+        world.streams.identify(host, slot.worker_id)
         slot.began_s = world.sim.now
         config = WorkerConfig(
             worker_id=slot.worker_id,
@@ -127,6 +129,7 @@ class Fleet:
                 strategy=knobs.strategy,
             ),
             polling=_polling(knobs),
+            tracking=world.streams.tracking,
             retrieval=Retrieval.FANOUT if knobs.fanout else Retrieval.AUTO,
             delivery=DeliveryConfig(
                 handler_timeout_s=knobs.handler.timeout_s, checkpoint_records=knobs.checkpoint_records
@@ -134,7 +137,7 @@ class Fleet:
         )
         worker = Worker(
             APPLICATION,
-            streams="orders",
+            streams=world.streams.listed if world.streams.others else STREAM,
             start="TRIM_HORIZON",
             connection=world.services,
             config=config,
@@ -151,10 +154,14 @@ class Fleet:
 
     def _watch(self, slot: Slot, event: Event) -> None:
         if isinstance(event, BatchProcessed):
-            self._world.memory.done(slot.worker_id, event.lease, int(event.last.partition("/")[0]))
+            stream, shard_id = self._world.streams.place_of(event.lease)
+            if stream == STREAM:
+                self._world.memory.done(slot.worker_id, shard_id, int(event.last.partition("/")[0]))
             return
         if isinstance(event, LeaseAcquired | LeaseLost):
-            self._world.memory.forget(slot.worker_id, event.lease)
+            stream, shard_id = self._world.streams.place_of(event.lease)
+            if stream == STREAM:
+                self._world.memory.forget(slot.worker_id, shard_id)
         self._world.oracle.reached[f"event {event.name}"] += 1
         # Writing an event down is dear: of the chatty kinds every 16th, for what leaks leaks each time.
         if event.level != "debug" or self._world.oracle.reached[f"event {event.name}"] % 16 == 1:

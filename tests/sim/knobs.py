@@ -15,6 +15,7 @@ from shardline.local.sim.network import Faults
 
 from tests.sim.promises import PROMISES
 from tests.sim.settings import MINUTE_S, HandlerFaults, Knobs, Rates, plain
+from tests.sim.streams import several_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -312,7 +313,7 @@ def _orderly(knobs: Knobs, random: Random) -> Knobs:
 
 _PLAIN_SEEDS = 12
 """The first seeds of the swarm go without further knobs: bugs and rare branches have their worlds among them."""
-_FURTHER = (_parking, _switching, _breaking, _orderly)
+_FURTHER = (_parking, _switching, _breaking, _orderly, several_streams)
 
 
 def _whole_swarm(seed: int, random: Random) -> Knobs:
@@ -338,6 +339,7 @@ PROFILES: dict[str, Callable[[int, Random], Knobs]] = {
     "cut off": _cut_off,
     "hard start": _hard_start,
     "parked keys": _parked_keys,
+    "several streams": lambda seed, random: several_streams(_swarm(seed, random), random),
     **PROMISES,
 }
 

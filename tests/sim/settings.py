@@ -41,6 +41,8 @@ class Rates:
     """A record that looks like an aggregate and is none is stored past every producer."""
     naive: float = 0.0
     """A producer that knows no shard map stores an aggregate whose records belong to other shards."""
+    come: float = 0.0
+    """One of several streams is left, taken up again, or has its shards changed."""
     switch: float = 0.0
     """The stream's record distribution changes between AUTO and the partition key's."""
 
@@ -78,6 +80,10 @@ class Knobs:
     profile: str
     workers: int = 2
     shards: int = 2
+    streams: int = 1
+    """How many streams are read; all but the first come and go."""
+    delete_former: bool = False
+    """The leader deletes the leases of streams that are left."""
     producers: int = 1
     keys: int = 10
     records_per_s: float = 2.0

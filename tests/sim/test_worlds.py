@@ -18,6 +18,7 @@ from tests.sim.mutants import ALL_BUGS, hunt
 from tests.sim.promise_bugs import PROMISE_BUGS, PROOFS
 from tests.sim.run import play, replay_line
 from tests.sim.shrink import shrink
+from tests.sim.stream_bugs import STREAM_BUGS
 from tests.sim.world import World
 
 SEEDS = {"swarm": range(1, 13), "parked keys": range(1, 6)}
@@ -57,6 +58,7 @@ FAST_BUGS = (
     "leases of the dead left alone",
     "deleted row not repaired",
     "no back-off",
+    *STREAM_BUGS,
 )
 """Those that need less than two CPU seconds; `make sim-mutants` hunts all."""
 
@@ -120,7 +122,7 @@ def test_a_failing_world_shrinks_to_what_it_needs(capsys: pytest.CaptureFixture[
     assert "Faults" not in printed
 
 
-@pytest.mark.parametrize("name", BUGS | PROMISE_BUGS)
+@pytest.mark.parametrize("name", BUGS | PROMISE_BUGS | STREAM_BUGS)
 def test_every_planted_bug_still_has_its_target(name: str) -> None:
     """A planted bug whose target was renamed or removed fails here, loudly."""
     bug = ALL_BUGS[name]

@@ -33,6 +33,7 @@ from tests.sim.chaos import Chaos
 from tests.sim.fleet import Fleet
 from tests.sim.outsiders import Outsiders
 from tests.sim.parking import Operator, ParkingJudge
+from tests.sim.streams import Streams
 from tests.sim.writers import Writers
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class World:
         self.oracle.stop_at_first = stop_at_first
         self.oracle.in_turn = knobs.handler.per_batch or knobs.handler.lanes == 1
         self.parking = ParkingJudge(self.oracle)
+        self.streams = Streams(self)
         self.state = KinesisState(_stream_options(knobs), sink=self._sink)
         self.tables = LeaseTables(TableOptions(page_items_max=knobs.page_items_max), sink=self._table_sink)
         self.services = SimServices(self.network, self.state, self.tables)
@@ -124,18 +126,24 @@ class World:
             # Less than the service's shortest, so that a world of minutes sees records go.
             self.state.streams[STREAM.name].retention_hours = knobs.retention_s / 3600  # type: ignore[assignment]  # Hours are whole there.
             self.oracle.retention_s = knobs.retention_s
+        self.streams.create()
 
     @property
     def _judge_sink(self) -> Sink:
         return self.parking.sink if self.knobs.handler.park_keys else self.oracle.sink
 
     def _table_sink(self, event: StateEvent) -> None:
-        self._judge_sink(event)
-        if isinstance(event, ItemApplied) and event.key in self.oracle.leases and event.after is not None:
-            lease = self.oracle.leases[event.key]
+        mine = self.streams.judge(event)
+        if mine is None:
+            return
+        self._judge_sink(mine)
+        if isinstance(mine, ItemApplied) and mine.key in self.oracle.leases and mine.after is not None:
+            lease = self.oracle.leases[mine.key]
             self.blobs.covered(lease.shard_id, lease.checkpoint)
 
     def _sink(self, event: StateEvent) -> None:
+        if self.streams.judge(event) is None:
+            return
         self._judge_sink(event)
         if isinstance(event, RecordsTrimmed):
             self.blobs.skipped(event.shard_id, -1, event.last + 1)
@@ -147,7 +155,7 @@ class World:
 
     def _answered(self, sender: Sender, answer: object) -> None:
         """Take an answer that reached its caller: which records a producer was told of."""
-        if sender.operation != "PutRecords" or not isinstance(answer, list):
+        if sender.operation != "PutRecords" or not isinstance(answer, list) or not self.writers.is_first(sender.host):
             return
         for outcome in answer:
             if isinstance(outcome, PutOutcome) and outcome.shard_id is not None and outcome.sequence_number is not None:
@@ -186,6 +194,8 @@ class World:
         await self.fleet.stop()
         self.oracle.finish()
         self.leaving.stored()
+        self.streams.finish()
+        self.streams.stored()
         self.blobs.finish()
 
     def _black_out(self, service: Service) -> None:
@@ -214,20 +224,21 @@ class World:
             await asyncio.sleep(_DRAIN_POLL_S)
         await asyncio.sleep(3 * self.knobs.failover_s)
         # P10: twice the fail-over time and twice the longest watch period (2.5 times it), and a little.
-        self.oracle.finish(self.fleet.living(), orphaned_s_max=7 * self.knobs.failover_s + 2)
+        orphaned_s_max = 7 * self.knobs.failover_s + 2
+        self.oracle.finish(self.fleet.living(), orphaned_s_max=orphaned_s_max)
+        self.streams.finish(self.fleet.living(), orphaned_s_max=orphaned_s_max)
         await asyncio.sleep(max(0.0, end - self.sim.now))  # Idle fleets clean up, report and stay as they are.
 
     def _is_drained(self) -> bool:
         """Say whether all that was stored is done, every closed shard finished, and every open one leased."""
-        oracle = self.oracle
-        return not (oracle.pending() or self.blobs.pending() or oracle.holes()) and self._finished_shards()
-
-    def _finished_shards(self) -> bool:
-        """Say whether every closed shard has come to SHARD_END."""
-        leases = self.oracle.leases
-        return all(
-            shard_id in leases and leases[shard_id].ended for shard_id, s in self.oracle.shards.items() if s.closed
+        return not self.blobs.pending() and all(
+            not (oracle.pending() or oracle.holes()) and _are_finished(oracle) for oracle in self.oracles
         )
+
+    @property
+    def oracles(self) -> list[Oracle]:
+        """The oracles of all streams, the first's first."""
+        return [self.oracle, *self.streams.others.values()]
 
     def run(self) -> Result:
         """Play the world and return what became of it; a broken invariant is in the result, not raised."""
@@ -245,25 +256,35 @@ class World:
         return result
 
     def _fill(self, result: Result) -> None:
-        oracle = self.oracle
         result.simulated_s = self.sim.now
         result.steps = self.sim.loop.steps
-        result.records = len(oracle.put_ids)
-        result.lost = len(oracle.lost()) if not result.failed else 0
-        result.redelivered, result.resent = oracle.redelivered, oracle.resent
         self.secrets.check("error", result.error)
-        result.violations = oracle.violations
-        result.counts, result.reached = self.network.count, oracle.reached
+        for one in self.oracles:
+            result.records += len(one.put_ids)
+            result.redelivered += one.redelivered
+            result.resent += one.resent
+            result.violations += one.violations
+            result.reached += one.reached
+        result.lost = sum(len(one.lost()) for one in self.oracles) if not result.failed else 0
+        result.counts = self.network.count
         result.trace = self.sim.trace
         if result.violations:
             result.log = self.log(result.violations[0].where)
 
     def log(self, where: str) -> list[str]:
         """Return the last events of a shard (or of all), and the last writes to the lease table."""
-        shards = [s for s in self.oracle.shards.values() if s.shard_id == where] or list(self.oracle.shards.values())
+        everything = [shard for oracle in self.oracles for shard in oracle.shards.values()]
+        shards = [shard for shard in everything if shard.shard_id == where] or everything
         lines = [(event[0], " ".join(str(part) for part in event)) for shard in shards for event in shard.log]
         recent = [line for _, line in sorted(lines, key=str)][-200:]
-        return [*recent, "lease table, last writes:", *self.oracle.table_writes, *self.fleet.log]
+        writes = [line for oracle in self.oracles for line in oracle.table_writes]
+        return [*recent, "lease table, last writes:", *writes, *self.fleet.log]
+
+
+def _are_finished(oracle: Oracle) -> bool:
+    """Say whether every closed shard has come to SHARD_END."""
+    closed = [shard_id for shard_id, shard in oracle.shards.items() if shard.closed]
+    return all(shard_id in oracle.leases and oracle.leases[shard_id].ended for shard_id in closed)
 
 
 def _stream_options(knobs: Knobs) -> KinesisOptions:

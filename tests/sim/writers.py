@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Writers"]
 
+FIRST = "orders"
 _FLUSHES = 0.02
 
 
@@ -45,8 +46,19 @@ class Writers:
         for index in range(self._world.knobs.producers):
             host = self._world.sim.host(f"producer-{index}")
             self._hosts.append(host)
-            writer = _Writer(self._world, index, self)
-            self._tasks.append(host.spawn(writer.run(SimRuntime(host)), name=f"producer-{index}"))
+            self._begin(host, index, FIRST)
+        for index, stream in enumerate(self._world.streams.others, self._world.knobs.producers):
+            host = self._world.sim.host(f"producer-{index}")
+            self._hosts.append(host)
+            self._begin(host, index, stream)
+
+    def is_first(self, host: Host | None) -> bool:
+        """Say whether a host's producer writes to the first stream."""
+        return host in self._hosts[: self._world.knobs.producers]
+
+    def _begin(self, host: Host, index: int, stream: str) -> None:
+        writer = _Writer(self._world, index, self, stream)
+        self._tasks.append(host.spawn(writer.run(SimRuntime(host)), name=f"producer-{index}"))
 
     @property
     def stopped(self) -> bool:
@@ -62,8 +74,11 @@ class Writers:
 
 
 class _Writer:
-    def __init__(self, world: World, index: int, writers: Writers) -> None:
+    def __init__(self, world: World, index: int, writers: Writers, stream: str) -> None:
         self._world = world
+        self._stream = stream
+        self._oracle = world.streams.oracle_of(stream)
+        self._memory = world.memory if stream == FIRST else None  # It judges by the first stream's truth.
         self._index = index
         self._writers = writers
         self._numbers: Counter[str] = Counter()
@@ -78,10 +93,10 @@ class _Writer:
             while not self._writers.stopped:
                 try:
                     async with Producer(
-                        "orders",
+                        self._stream,
                         self._settings(),
                         connection=self._world.services,
-                        producer_settings=self._memory(),
+                        producer_settings=self._producer_settings(),
                         events=Events(self._watch),
                         runtime=runtime,
                     ) as p:
@@ -102,11 +117,11 @@ class _Writer:
 
     def _account(self, *, closed: bool = False) -> None:
         """Hold the producer's account of its memory against its limit."""
-        if self._producer is not None:
+        if self._producer is not None and self._memory is not None:
             budget = self._producer.engine.budget
-            self._world.memory.accounted(self._name, budget.used, budget.peak, budget.bytes_max, closed=closed)
+            self._memory.accounted(self._name, budget.used, budget.peak, budget.bytes_max, closed=closed)
 
-    def _memory(self) -> ProducerSettings:
+    def _producer_settings(self) -> ProducerSettings:
         bytes_max = self._world.knobs.memory_bytes
         return ProducerSettings() if bytes_max is None else ProducerSettings(memory_bytes_max=bytes_max)
 
@@ -145,24 +160,24 @@ class _Writer:
         if report.pending:
             self._since = [*before, *self._since]
         else:
-            self._world.oracle.flushed(before)
+            self._oracle.flushed(before)
 
     async def _put(self, producer: Producer, key: str) -> None:
-        oracle = self._world.oracle
         self._count += 1
         self._numbers[key] += 1
         user = UserId(f"{self._index}-{self._count}", key, self._numbers[key])
         self._since.append(user)
-        oracle.putting(user)
+        self._oracle.putting(user)
         data = payload(user, self._world.knobs.padding)
         await producer.put(data, key, callback=lambda told: self._told(user, told))
-        self._world.memory.accepted(self._name, user.id, len(data) + len(key))
+        if self._memory is not None:
+            self._memory.accepted(self._name, user.id, len(data) + len(key))
 
     def _told(self, user: UserId, outcome: Outcome) -> None:
-        oracle = self._world.oracle
-        self._world.memory.resolved(self._name, user.id)
+        if self._memory is not None:
+            self._memory.resolved(self._name, user.id)
         if isinstance(outcome, Delivered):
             position = Position(int(outcome.sequence_number), outcome.sub_sequence_number)
-            oracle.outcome(user, "delivered", Place(outcome.shard_id, position))
+            self._oracle.outcome(user, "delivered", Place(outcome.shard_id, position))
         else:
-            oracle.outcome(user, "not written" if isinstance(outcome, NotWritten) else "unknown")
+            self._oracle.outcome(user, "not written" if isinstance(outcome, NotWritten) else "unknown")
