@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shardline.common.errors import CheckpointAhead, CheckpointBackwards, InvalidInput, LeaseGone
-from shardline.common.records import SHARD_END, TRIM_HORIZON, Position
+from shardline.common.records import LATEST, SHARD_END, TRIM_HORIZON, Position
 from shardline.consumer.events import HandlerFailed, LeaseLost
 from shardline.consumer.policy import park_record
 from shardline.consumer.processor import Checkpointer, ShardLease, ShardProcessor
@@ -100,6 +100,34 @@ def test_nobody_checkpoints_for_a_processor() -> None:
         assert world.duplicates == 10
 
     run(main, until=600)
+
+
+def test_a_start_at_latest_that_never_checkpoints_begins_there_again() -> None:
+    """KCL #580, #734: a crash and a restart neither jump over what came since the first start, nor go before it."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        world.put(10)
+        world.acknowledged.clear()
+        await asyncio.sleep(60)
+        calls: list[str] = []
+        for turn in range(3):
+            world.start(f"w{turn}", start="LATEST", processor=lambda: Porter(world, calls, checkpoints=False))
+            await world.load(5, per_second=2)
+            await asyncio.sleep(10)
+            world.crash(f"w{turn}")
+            await world.load(5, per_second=2)
+            assert world.rows()[FIRST].checkpoint == LATEST
+        world.start("last", start="LATEST", processor=lambda: Porter(world, calls, checkpoints=False))
+        await world.drained()
+        await world.stop()
+        assert calls.count("initialize 0") == 4
+        assert world.lost == []
+        assert min(world.seen) == 10
+        assert world.seen[10] == 4
+
+    run(main, until=900)
 
 
 def test_wrong_checkpoints_are_refused() -> None:
