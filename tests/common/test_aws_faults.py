@@ -69,6 +69,18 @@ def test_denied_names_the_action() -> None:
     assert error.action == "kinesis:PutRecords"
 
 
+def test_denied_names_what_iam_names() -> None:
+    """IAM's own words are believed: the index, not its table; a permission asked for on the way, not the operation."""
+    index = "arn:aws:dynamodb:eu-west-1:123456789012:table/app/index/LeaseOwnerToLeaseKeyIndex"
+    said = f"User: arn:aws:sts::1:assumed-role/r is not authorized to perform: dynamodb:Query on resource: {index} as"
+    error = refusal("dynamodb", "Query", 400, "AccessDeniedException", said, resource="table/app")
+    assert isinstance(error, Denied)
+    assert (error.action, error.resource) == ("dynamodb:Query", index)
+    assert str(error) == f"AccessDeniedException: {said}"
+    short = refusal("dynamodb", "Query", 400, "AccessDeniedException", "no", resource="table/app")
+    assert str(short) == "AccessDeniedException: dynamodb:Query on table/app: no"
+
+
 def test_codes_are_bare_and_never_empty() -> None:
     """Namespaces and URLs around a code fall away; without one the status is the code."""
     assert error_code("ResourceNotFoundException:http://x", None, 400) == "ResourceNotFoundException"

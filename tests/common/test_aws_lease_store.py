@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import json
 import math
 import zlib
 from decimal import Decimal
-from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +17,7 @@ from shardline.common.aws.items import from_item, from_value, request_of, to_ite
 from shardline.common.errors import (
     AlreadyExists,
     Ambiguous,
+    Denied,
     InUse,
     InvalidInput,
     NotFound,
@@ -355,30 +354,20 @@ def test_an_internal_error_of_a_write_is_ambiguous() -> None:
     assert isinstance(refused(reply(400, {"__type": "ProvisionedThroughputExceededException"}), write), Throttled)
 
 
-def test_a_lease_write_refused_for_the_clock_is_made_again_in_time() -> None:
-    """F10, KPL #332: the lease table refuses a renewal signed an hour ahead; it is signed anew, and applied once."""
-    there = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
-    applied: list[bytes] = []
-    refused: list[bytes] = []
-
-    def handler(received: Received) -> bytes:
-        signed = dt.datetime.strptime(received.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
-        if abs((signed - there).total_seconds()) < 300:
-            applied.append(received.body)
-            return reply(200, {"Attributes": {"leaseKey": {"S": "shard"}, "leaseCounter": {"N": "8"}}})
-        refused.append(received.body)
-        fields = {"__type": "InvalidSignatureException", "message": "Signature not yet current: ..."}
-        return reply(400, fields, Date=format_datetime(there.replace(microsecond=0), usegmt=True))
+def test_a_missing_permission_names_the_table_or_its_index() -> None:
+    """F41: where the service does not say on what (an emulator), the request does."""
+    refused = reply(400, {"__type": "AccessDeniedException", "message": "no"})
 
     async def main() -> None:
-        renewal = UpdateItem(
-            "leases", Key("leaseKey", "shard"), Update(set={"leaseCounter": 8}), (Equals("leaseCounter", 7),)
-        )
-        async with serving(handler) as url, connection_to(url).lease_store() as store:
-            result = await store.write(renewal, timeout_s=CALL_S)
-            assert result.applied
-            assert result.item == {"leaseKey": "shard", "leaseCounter": 8}
+        async with serving(recording([], refused)) as url, connection_to(url).lease_store() as store:
+            with pytest.raises(Denied) as read:
+                await store.get("leases", Key("leaseKey", "shard"), consistent=True, timeout_s=CALL_S)
+            with pytest.raises(Denied) as asked:
+                await store.query_index("leases", OWNER_INDEX, "me", timeout_s=CALL_S)
+            with pytest.raises(Denied) as written:
+                await store.write(Delete("leases", Key("leaseKey", "shard")), timeout_s=CALL_S)
+            assert read.value.permission == "dynamodb:GetItem on table/leases"
+            assert asked.value.permission == f"dynamodb:Query on table/leases/index/{OWNER_INDEX.name}"
+            assert written.value.permission == "dynamodb:DeleteItem on table/leases"
 
     asyncio.run(main())
-    assert applied == refused
-    assert len(applied) == 1

@@ -7,15 +7,17 @@ sending would show. The algorithm is Signature Version 4 (IAM user guide, "Creat
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import hashlib
 import hmac
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from shardline.common.connection import Credentials
 from shardline.common.ports.kinesis import PutEntry, Stream
-from shardline.common.ports.lease_store import Key
+from shardline.common.ports.lease_store import Equals, Key, Update, UpdateItem
 from shardline.common.ports.metrics import Datum
 
 from tests.common.aws_server import CALL_S, Received, connection_to, recording, reply, serving
@@ -106,3 +108,32 @@ def check(received: Received) -> None:
     assert received.headers["x-amz-security-token"] == "token/with+signs="
     signed = received.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
     assert {"host", "content-type", "x-amz-date", "x-amz-security-token"} <= set(signed)
+
+
+def test_a_lease_write_refused_for_the_clock_is_made_again_in_time() -> None:
+    """F10, KPL #332: the lease table refuses a renewal signed an hour ahead; it is signed anew, and applied once."""
+    there = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+    applied: list[bytes] = []
+    refused: list[bytes] = []
+
+    def handler(received: Received) -> bytes:
+        signed = dt.datetime.strptime(received.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+        if abs((signed - there).total_seconds()) < 300:
+            applied.append(received.body)
+            return reply(200, {"Attributes": {"leaseKey": {"S": "shard"}, "leaseCounter": {"N": "8"}}})
+        refused.append(received.body)
+        fields = {"__type": "InvalidSignatureException", "message": "Signature not yet current: ..."}
+        return reply(400, fields, Date=format_datetime(there.replace(microsecond=0), usegmt=True))
+
+    async def main() -> None:
+        renewal = UpdateItem(
+            "leases", Key("leaseKey", "shard"), Update(set={"leaseCounter": 8}), (Equals("leaseCounter", 7),)
+        )
+        async with serving(handler) as url, connection_to(url).lease_store() as store:
+            result = await store.write(renewal, timeout_s=CALL_S)
+            assert result.applied
+            assert result.item == {"leaseKey": "shard", "leaseCounter": 8}
+
+    asyncio.run(main())
+    assert applied == refused
+    assert len(applied) == 1

@@ -71,4 +71,5 @@ def test_service_errors_carry_what_the_service_said() -> None:
     denied = Denied("AccessDeniedException", action="kinesis:PutRecords", resource="arn:aws:kinesis:::stream/s")
     assert str(throttled) == "ProvisionedThroughputExceededException: slow down"
     assert (throttled.code, throttled.retry_after_s) == ("ProvisionedThroughputExceededException", 0.5)
-    assert (str(denied), denied.action) == ("AccessDeniedException", "kinesis:PutRecords")
+    wanted = "kinesis:PutRecords on arn:aws:kinesis:::stream/s"
+    assert (str(denied), denied.permission) == (f"AccessDeniedException: {wanted}", wanted)

@@ -380,6 +380,7 @@ def test_a_permission_lost_while_running_is_loud_and_harmless(door: Any, method:
         assert (world.lost, world.disorder) == ([], [])
         if method != "get_shard_iterator":  # It is not called while readers are at it.
             assert "AccessDeniedException" in told(world, CallFailed, "error") | told(world, TaskFailed, "error")
+            assert "action on resource" in told(world, CallFailed, "missing") | told(world, TaskFailed, "missing")
 
     run(main, until=900)
 

@@ -226,12 +226,21 @@ class Throttled(NotApplied):
 
 
 class Denied(NotApplied):
-    """The caller lacks a permission; `action` (``kinesis:PutRecords``) and `resource` name it where known."""
+    """The caller lacks a permission; `action` (``kinesis:PutRecords``) and `resource` name it where known.
+
+    So does the message: what has to be allowed must be read off a log line.
+    """
 
     def __init__(self, code: str, message: str = "", action: str = "", resource: str = "") -> None:
-        super().__init__(code, message)
         self.action = action
         self.resource = resource
+        named = self.permission if not (action in message and resource in message) else ""
+        super().__init__(code, ": ".join(part for part in (named, message) if part))
+
+    @property
+    def permission(self) -> str:
+        """The permission as text: ``dynamodb:Query on table/app/index/...``; empty where nothing is known of it."""
+        return f"{self.action} on {self.resource}" if self.resource else self.action
 
 
 class CredentialsRefused(Denied):

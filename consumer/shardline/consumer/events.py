@@ -228,7 +228,7 @@ class HandlerFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFailed(Event):
-    """A call to a service failed; `known` says whether it is known to have changed nothing."""
+    """A call to a service failed; `known` says whether that changed nothing, `missing` names a missing permission."""
 
     name: ClassVar[str] = "call.failed"
     level: ClassVar[str] = "warning"
@@ -236,6 +236,7 @@ class CallFailed(Event):
     lease: str
     error: str
     known: bool
+    missing: str = ""
 
     def measurements(self) -> Iterator[Measurement]:
         """Yield a read that failed, an expired iterator."""
@@ -248,7 +249,7 @@ class CallFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFailed(Event):
-    """A background task failed unexpectedly and is started again after `retry_in_s`."""
+    """A background task failed and is started again after `retry_in_s`; `missing` names a missing permission."""
 
     name: ClassVar[str] = "worker.task_failed"
     level: ClassVar[str] = "error"
@@ -256,6 +257,7 @@ class TaskFailed(Event):
     error: str
     retry_in_s: float
     worker_id: str = ""
+    missing: str = ""
 
     def measurements(self) -> Iterator[Measurement]:
         """Yield a round of a loop that did not succeed."""

@@ -139,6 +139,11 @@ _BY_STATUS: dict[int, type[ServiceError]] = {
 }
 
 
+_ACTION = re.compile(r"to perform: ([a-z0-9-]+:[A-Za-z]+)")
+_RESOURCE = re.compile(r"on resource: ([!-~]+)")
+"""IAM's own words for what is missing."""
+
+
 def error_code(header: str | None, typed: object, status: int) -> str:
     """Return the bare code of an ``x-amzn-errortype`` header or ``__type`` field, never empty (``HTTP418``)."""
     for text in (header, typed):
@@ -156,8 +161,11 @@ def is_clock_fault(code: str, message: str) -> bool:
     return code in CLOCK_CODES
 
 
-def refusal(service: str, operation: str, status: int, code: str, message: str) -> ServiceError:
-    """Return the error for an answer that is no success; the service's `message` is trimmed, controls taken out."""
+def refusal(service: str, operation: str, status: int, code: str, message: str, *, resource: str = "") -> ServiceError:
+    """Return the error for an answer that is no success; the service's `message` is trimmed, controls taken out.
+
+    `resource` is what was asked of: it names a missing permission where the service does not name it.
+    """
     text = _CONTROL.sub(" ", message)[:MESSAGE_LENGTH_MAX]
     kind = _KINDS.get(code)
     if kind is None or (status >= 500 and kind is not Throttled):
@@ -165,5 +173,6 @@ def refusal(service: str, operation: str, status: int, code: str, message: str) 
     if 300 <= status < 400:
         return Rejected(code, f"{service} answered {status}; redirects are not followed")
     if issubclass(kind, Denied):
-        return kind(code, text, action=f"{service}:{operation}")
+        action, on = _ACTION.search(message), _RESOURCE.search(message)
+        return kind(code, text, action[1] if action else f"{service}:{operation}", on[1] if on else resource)
     return kind(code, text)

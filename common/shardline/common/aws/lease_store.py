@@ -71,7 +71,7 @@ class DynamoAdapter(LeaseStore):
         if code == _FAILED:
             raw = decode(answer.content_type, answer.body).get("Item")
             return WriteResult(False, from_item(raw) if raw else None)
-        raise refusal("dynamodb", f"{kind}Item", answer.status, code, message)
+        raise refusal("dynamodb", f"{kind}Item", answer.status, code, message, resource=_resource(fields))
 
     async def transact(self, writes: Sequence[Write], *, timeout_s: float) -> bool:
         """See `LeaseStore`."""
@@ -209,7 +209,7 @@ class DynamoAdapter(LeaseStore):
         answer = await self._send(operation, fields, timeout_s)
         if answer.status != 200:
             code, message = _fault_of(answer)
-            raise refusal("dynamodb", operation, answer.status, code, message)
+            raise refusal("dynamodb", operation, answer.status, code, message, resource=_resource(fields))
         return decode(answer.content_type, answer.body)
 
     async def _send(self, operation: str, fields: Mapping[str, Any], timeout_s: float) -> Answer:
@@ -232,6 +232,12 @@ async def open_lease_store(connection: Connection) -> AsyncGenerator[LeaseStore]
 def _fault_of(answer: Answer) -> tuple[str, str]:
     typed, message = fault(answer.content_type, answer.body)
     return error_code(answer.headers.get("x-amzn-errortype"), typed, answer.status), message
+
+
+def _resource(fields: Mapping[str, Any]) -> str:
+    """Return the resource of a request as a policy's ARN ends: ``table/app``, ``table/app/index/...``."""
+    table = f"table/{fields.get('TableName', '')}"
+    return f"{table}/index/{fields['IndexName']}" if "IndexName" in fields else table
 
 
 def _written(kind: str, fields: Mapping[str, Any], answer: Mapping[str, Any]) -> Item | None:

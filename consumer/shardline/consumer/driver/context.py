@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from shardline.common.backoff import Backoff
-from shardline.common.errors import Ambiguous, ProtocolViolation, ServiceError
+from shardline.common.errors import Ambiguous, Denied, ProtocolViolation, ServiceError
 from shardline.consumer.events import CallFailed, TaskFailed
 from shardline.consumer.steering import Pauses
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shardline.consumer.lineage import Start
     from shardline.consumer.spec import HandlerSpec
 
-__all__ = ["Caller", "Context", "StreamPlan", "attempt", "is_ambiguous", "pause", "supervise"]
+__all__ = ["Caller", "Context", "StreamPlan", "attempt", "is_ambiguous", "missing_permission", "pause", "supervise"]
 
 T = TypeVar("T")
 
@@ -96,7 +96,13 @@ class Context:
     def report(self, call: str, error: Exception, lease: str = "") -> None:
         """Emit that a call failed."""
         code = error.code if isinstance(error, ServiceError) else type(error).__name__
-        self.events.emit(CallFailed(call=call, lease=lease, error=code, known=not is_ambiguous(error)))
+        known, missing = not is_ambiguous(error), missing_permission(error)
+        self.events.emit(CallFailed(call=call, lease=lease, error=code, known=known, missing=missing))
+
+
+def missing_permission(error: Exception) -> str:
+    """Return the permission whose lack an error tells of, action and resource; empty for any other error."""
+    return error.permission if isinstance(error, Denied) else ""
 
 
 def is_ambiguous(error: Exception) -> bool:
@@ -152,7 +158,10 @@ async def supervise(context: Context, name: str, work: Callable[[], Awaitable[No
             failures = 1 if lived > 60 else failures + 1  # noqa: PLR2004 - a minute of good work forgives.
             delay = _CONTROL_BACKOFF.delay_s(failures, context.runtime.random)
             text = error.code if isinstance(error, ServiceError) else type(error).__name__
-            context.events.emit(TaskFailed(task=name, error=text, retry_in_s=delay, worker_id=context.me))
+            missing = missing_permission(error)
+            context.events.emit(
+                TaskFailed(task=name, error=text, retry_in_s=delay, worker_id=context.me, missing=missing)
+            )
             await asyncio.sleep(delay)
         else:
             return

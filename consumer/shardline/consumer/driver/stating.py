@@ -12,7 +12,7 @@ from shardline.common.plain_log import events_for
 from shardline.common.state import StateTable
 from shardline.common.state_items import STATE_KEY, state_table_name
 from shardline.consumer.config import TableConfig
-from shardline.consumer.driver.context import is_ambiguous
+from shardline.consumer.driver.context import is_ambiguous, missing_permission
 from shardline.consumer.driver.tables import Maker
 from shardline.consumer.events import CallFailed
 
@@ -47,7 +47,8 @@ class _Opener:
 
     def report(self, call: str, error: Exception, lease: str = "") -> None:
         code = error.code if isinstance(error, ServiceError) else type(error).__name__
-        self.events.emit(CallFailed(call=call, lease=lease, error=code, known=not is_ambiguous(error)))
+        known, missing = not is_ambiguous(error), missing_permission(error)
+        self.events.emit(CallFailed(call=call, lease=lease, error=code, known=known, missing=missing))
 
 
 @asynccontextmanager
