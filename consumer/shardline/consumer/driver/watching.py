@@ -115,6 +115,7 @@ class Watch:
         if self._leader_left(look):
             self._lock.hurry()
         self._rescue(look)
+        self._manager.learn(look.observed, look.at)
         if self._lock.is_leader():
             await self._lead(look)
         elif self._led:

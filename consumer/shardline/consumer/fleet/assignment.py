@@ -4,18 +4,25 @@ Expiry is judged only by counters that stand still between scans, by this proces
 hand-off time-outs likewise. The policies weigh; this core keeps what must be remembered from scan to scan, says which
 leases are assignable, and turns moves into the two writes a leader makes: initiate a graceful hand-off, or assign.
 
-A leader looks more often than it runs: `look` takes in every scan, `run` decides by the last one. Regular runs come
+Everybody looks, and learns what the leases carry (`learn`), so that who comes to lead knows it. A leader looks more
+often than it runs: `look` takes in every scan, `run` decides by the last one. Regular runs come
 with the KCL's period, and each `balance_every_runs`-th of them balances; while balancing goes on, each does. The others
 only assign what must not wait.
 
+A fleet that has been at rest for a while is left at rest until a worker is off by half as much again as what is
+evened out while balancing goes on: more is known of loads by the minute, and who lies at the edge of the band would
+cross it sooner or later, by chance.
+
 Invariants: a lease whose hand-off is pending and not timed out is never touched unless it expired; a decision carries
-the owners as read, which are its write's condition; losing leadership forgets everything (`reset`).
+the owners as read, which are its write's condition; losing leadership forgets everything (`reset`)
+but what the leases carry.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.errors import InvalidInput
@@ -31,6 +38,9 @@ if TYPE_CHECKING:
 __all__ = ["AssignmentManager", "AssignmentSettings", "Decision", "DecisionKind", "Strategy"]
 
 _FAILURES_MAX = 3  # After as many failed runs in a row a leader gives the lock up (`kcl.md` 3.5 step 10).
+_REST_AFTER_S = 120.0
+"""Without a move or a change of members: as long as it takes to know the loads (`loads`)."""
+_AT_REST = 1.5
 _IDLE_KBPS = 1.0
 """What a lease weighs that carries nothing: its polls cost about as much as so much data, and a trickle is no load."""
 
@@ -99,21 +109,29 @@ class AssignmentManager:
     def __init__(self, settings: AssignmentSettings, random: Random) -> None:
         self.settings = settings
         self._random = random
+        self._loads = LeaseLoads(settings.failover_s)
+        at_rest = min(100.0, _AT_REST * settings.variance.rebalance_threshold_percent)
+        self._at_rest = replace(settings.variance, rebalance_threshold_percent=at_rest)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything: the next run is a new leader's first."""
         self._seen: dict[str, _Seen] = {}
         self._hand_offs: dict[str, _HandOff] = {}
-        self._loads = LeaseLoads()
+        self._members: frozenset[str] = frozenset()
+        self._stirred_at = -inf
         self._runs = 0
         self._failures = 0
         self._unsettled = False
 
+    def learn(self, leases: Sequence[ObservedLease], now: float) -> None:
+        """Take in what the leases carry by a scan made at `now`, whoever leads."""
+        self._loads.on_scan(leases, now)
+
     def look(self, leases: Sequence[ObservedLease], now: float) -> list[ObservedLease]:
         """Take in a scan made at `now`; return the unfinished leases that wait to be assigned."""
         self._observe(leases, now)
-        self._loads.on_scan(leases, now)
+        self.learn(leases, now)
         return [lease for lease in leases if not lease.finished and self._assignable(lease, now)]
 
     def run(
@@ -131,15 +149,23 @@ class AssignmentManager:
         `regular` only assigns otherwise.
         """
         self._observe(leases, now)
-        self._loads.on_scan(leases, now)
+        self.learn(leases, now)
+        self._notice_members(workers, now)
         balance = rebalance or (regular and self._due(workers))
         self._runs += regular
         by_key = {lease.lease_key: lease for lease in leases}
         expired = {lease.lease_key for lease in leases if self._assignable(lease, now)}
-        moves = self._decide(self._view(leases, workers, expired, now), balance=balance)
+        moves = self._decide(self._view(leases, workers, expired, now), now, balance=balance)
+        if moves:
+            self._stirred_at = now
         if balance:
             self._unsettled = any(move.lease_key not in expired for move in moves)
         return [self._decision(by_key[move.lease_key], move, expired) for move in moves]
+
+    def _notice_members(self, workers: Sequence[WorkerLoad], now: float) -> None:
+        members = frozenset(worker.worker_id for worker in workers)
+        if members != self._members:
+            self._members, self._stirred_at = members, now
 
     def _due(self, workers: Sequence[WorkerLoad]) -> bool:
         """Say whether a regular run balances: every third, and while it goes on; reported loads lag behind moves."""
@@ -208,12 +234,14 @@ class AssignmentManager:
         ]
         return FleetView(views, workers)
 
-    def _decide(self, view: FleetView, *, balance: bool) -> list[Move]:
+    def _decide(self, view: FleetView, now: float, *, balance: bool) -> list[Move]:
         settings = self.settings
         if settings.strategy is Strategy.LEASE_COUNT_BASED:
             most = settings.variance.leases_per_worker_max
             return decide_by_count(view, leases_per_worker_max=most, balance=balance, random=self._random)
-        return decide_by_variance(view, settings.variance, balance=balance, random=self._random)
+        rests = now - self._stirred_at > _REST_AFTER_S
+        variance = self._at_rest if rests else settings.variance
+        return decide_by_variance(view, variance, balance=balance, random=self._random)
 
     def _decision(self, lease: ObservedLease, move: Move, expired: set[str]) -> Decision:
         """Hand off what a live owner is working on; assign everything else directly."""
