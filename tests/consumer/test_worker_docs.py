@@ -15,6 +15,7 @@ from shardline.common.ports.state_store import StateItem
 from shardline.consumer.driver.stating import open_state
 from shardline.consumer.parking import FileLot
 from shardline.consumer.policy import park_key, park_record
+from shardline.local import LocalServices
 from shardline.local.sim.simulation import Simulation, run
 
 from tests.consumer.town import Town
@@ -115,6 +116,14 @@ def test_the_backfill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
     run(main, until=600)
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_the_many_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker asks the function for its streams, each with a start of its own or the worker's."""
+    monkeypatch.setattr(connection, "Connection", LocalServices)
+    names = example("streams")
+    assert [config.key for config in names["streams"]()] == ["orders", "refunds"]
+    assert names["tracked"].config.tracking.former_wait_s == 3600
 
 
 def void(_: object) -> None:

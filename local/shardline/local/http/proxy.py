@@ -16,7 +16,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from shardline.common.errors import InvalidInput
+from shardline.common.errors import Closed, InvalidInput
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -84,8 +84,9 @@ class FaultProxy:
 
     @property
     def url(self) -> str:
-        """The proxy's URL."""
-        assert self._server is not None
+        """The proxy's URL; raises `Closed` outside its context."""
+        if self._server is None or not self._server.sockets:
+            raise Closed("the proxy is not open")
         return f"{self._scheme}://{self._address[0]}:{self._server.sockets[0].getsockname()[1]}"
 
     def set(self, fault: ProxyFault) -> None:
