@@ -338,7 +338,10 @@ def iterate(
     hash_range: tuple[int, int] | None = None,
     malformed: MalformedPolicy = "deliver_raw",
 ) -> UserRecords:
-    """Return the user records of a blob whose `Validation` is finished; otherwise as `deaggregate`."""
+    """Return the user records of a blob whose `Validation` is finished; otherwise as `deaggregate`.
+
+    Raises `InvalidInput` for one that is not, or for arguments out of range, and `MalformedAggregate` where asked to.
+    """
     if validation.kind is None:
         raise InvalidInput("validation", "finished", repr(validation))
     if malformed not in {"deliver_raw", "raise"}:

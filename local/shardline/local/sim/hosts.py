@@ -15,6 +15,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
+from shardline.common.errors import InvalidInput
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncGenerator, Coroutine
@@ -79,9 +81,12 @@ class Host:
         self._rebase(self.monotonic(), 1.0 + parts_per_million / 1e6)
 
     def jump(self, seconds: float) -> None:
-        """Move the monotonic clock forward at once, as after a suspend; timers that this makes due fire now."""
+        """Move the monotonic clock forward at once, as after a suspend; timers that this makes due fire now.
+
+        Raises `InvalidInput` for less than no time.
+        """
         if seconds < 0:
-            raise ValueError("a monotonic clock does not go back")
+            raise InvalidInput("seconds", "0 or more: a monotonic clock does not go back", str(seconds))
         self._rebase(self.monotonic() + seconds, self._rate)
 
     def jump_wall(self, seconds: float) -> None:

@@ -20,6 +20,7 @@ from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
+from shardline.common.errors import InvalidInput
 from shardline.local.sim.hosts import EPOCH_S, HOST, Host
 from shardline.local.sim.loop import VirtualLoop
 from shardline.local.sim.runtime import SimRuntime
@@ -62,10 +63,13 @@ class Simulation:
         return EPOCH_S + self.loop.now
 
     def host(self, name: str) -> Host:
-        """Return a new machine; a crashed one's name may be used again (restart with the same identity)."""
+        """Return a new machine; a crashed one's name may be used again (restart with the same identity).
+
+        Raises `InvalidInput` for the name of a machine that is up.
+        """
         earlier = self.hosts.get(name)
         if earlier is not None and earlier.alive:
-            raise ValueError(f"host {name} is alive")
+            raise InvalidInput("name", f"another one: host {name} is alive")
         generation = len([key for key in self.hosts if key.partition("\n")[0] == name])
         if earlier is not None:
             self.hosts[f"{name}\n{generation}"] = earlier
