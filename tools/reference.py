@@ -151,7 +151,7 @@ def api_page() -> str:
     for package in PACKAGES:
         lines += [f"## `{package}`", ""]
         for name, value in exported(package).items():
-            if inspect.isclass(value) or inspect.isfunction(value):
+            if (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__.startswith("shardline."):
                 lines += _entry(name, value)
     return "\n".join(lines).rstrip() + "\n"
 

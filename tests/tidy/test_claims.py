@@ -1,0 +1,134 @@
+"""What the pages claim of settings, tests, planted bugs and identifiers is so: each name leads to what it names."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from functools import cache
+
+import pytest
+
+from shardline import consumer, producer
+from shardline.common import connection
+from shardline.common.metrics import MetricsSettings
+from shardline.consumer.kcl_properties import KCL_KEYS
+from shardline.producer.kpl_properties import KPL_KEYS
+
+from tests.pages import PAGES, page
+from tests.sim.bugs import BUGS
+from tests.sim.knobs import PROFILES
+from tools.rings import ROOT
+
+CONSUMER_SETTINGS = (
+    "DeliveryConfig",
+    "LeaseConfig",
+    "PollingSettings",
+    "TableConfig",
+    "TrackingConfig",
+    "WorkerConfig",
+)
+HOLDERS = {
+    name: getattr(module, name)
+    for module, names in (
+        (consumer, CONSUMER_SETTINGS),
+        (producer, ("ProducerSettings", "StreamSettings")),
+        (connection, ("Connection", "ServiceSettings")),
+    )
+    for name in names
+} | {"MetricsSettings": MetricsSettings, "Worker": consumer.Worker, "Producer": producer.Producer}
+
+
+def parameters(name: str) -> set[str]:
+    """Return what can be said to a class of settings, or of worker and producer."""
+    return set(inspect.signature(HOLDERS[name]).parameters)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_settings_that_a_page_names_exist(name: str) -> None:
+    """`LeaseConfig.failover_s` and `Worker(streams=...)`: class and setting."""
+    text = page(name)
+    for holder, setting in re.findall(r"\b(\w+(?:Config|Settings)|Connection)\.([a-z_]+)", text):
+        if holder in HOLDERS:
+            assert setting in parameters(holder) or hasattr(HOLDERS[holder], setting), f"{holder}.{setting}"
+    for holder, arguments in re.findall(r"`(\w+)\(([^`]*?)\)?`", text):
+        if holder in HOLDERS:
+            own = re.sub(r"\w\(.*", "", arguments)  # What stands within another call is that one's.
+            named = set(re.findall(r"\b([a-z_]+)=(?!=)", own))
+            assert named <= parameters(holder), f"{holder}: {named - parameters(holder)}"
+
+
+def test_the_kpl_s_table_names_settings_of_ours() -> None:
+    """A key that has a meaning stands beside the setting that it becomes; the new ones are settings, too."""
+    text = page("docs/producer.md")
+    rows = dict(re.findall(r"^\| ([A-Z]\w+) \| `(\w+)` \|", text, re.MULTILINE))
+    ours = parameters("StreamSettings") | parameters("ProducerSettings")
+    assert rows.items() >= {
+        (key, meant.field.partition(".")[2])
+        for key, meant in KPL_KEYS.items()
+        if meant.field is not None and meant.field.partition(".")[0] in {"stream", "producer"}
+    }
+    assert {name for name in rows.values() if name != "codec"} <= ours
+    news = re.search(r"New here: (.*)\.", text)
+    assert news is not None
+    assert set(re.findall(r"`(\w+)`", news[1])) <= ours
+
+
+def test_the_kcl_s_table_names_the_setting_that_a_key_becomes() -> None:
+    """What the page says of a key is what the code makes of it."""
+    row = re.compile(r"^\| `(\w+(?:\.\w+)?)` \| `\w+\.(\w+)` \|", re.MULTILINE)
+    rows = dict(row.findall(page("docs/kcl.md")))
+    assert len(rows) > 30
+    for key, name in rows.items():
+        field = KCL_KEYS[key].field
+        assert field is not None
+        if field.startswith("worker."):
+            assert field.rpartition(".")[2] == name
+
+
+@cache
+def identifiers() -> frozenset[str]:
+    """Return every name that the repository's Python files define, take, or reach for; and every word in a string."""
+    found: set[str] = set()
+    for path in ROOT.rglob("*.py"):
+        if ".venv" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Name):
+                found.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                found.add(node.attr)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.arg | ast.keyword) and node.arg is not None:
+                found.add(node.arg)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= set(re.findall(r"\w+", node.value))
+    found |= set(re.findall(r"\w+", (ROOT / "Makefile").read_text()))
+    return frozenset(found | {path.stem for path in ROOT.rglob("*.py") if ".venv" not in path.parts})
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_identifiers_in_backticks_are_the_repository_s(name: str) -> None:
+    """A name with an underscore that the code does not know was renamed, or mistyped."""
+    text = re.sub(r"```.*?```|test_story_\d+", "", page(name), flags=re.DOTALL)
+    words = {word for span in re.findall(r"`([^`\n]+)`", text) for word in re.findall(r"\b[A-Za-z]\w*_\w+\b", span)}
+    assert sorted(words - identifiers()) == []
+
+
+def test_stories_and_invariants_name_tests_and_bugs_that_there_are() -> None:
+    """The tables of docs/testing.md: tests of stories, planted bugs, profiles."""
+    text = page("docs/testing.md")
+    stories = (ROOT / "tests" / "sim" / "test_stories.py").read_text()
+    numbers = set(re.findall(r"`test_story_(\d+)`", text))
+    assert len(numbers) >= 8
+    assert all(f"def test_story_{number}" in stories for number in numbers)
+    table = text.split("## Stories", 1)[1].split("### What is judged", 1)[0]
+    checked = 0
+    for kinds, known in (("planted bugs?", set(BUGS)), ("profiles?", set(PROFILES))):
+        for listed in re.findall(rf'{kinds} ((?:"[^"]+"(?:, (?:and )?| and )?)+)', table):
+            for one in re.findall(r'"([^"]+)"', listed):
+                checked += 1
+                prefix = one.removesuffix(" ...")
+                assert any(name == one or (prefix != one and name.startswith(prefix)) for name in known), one
+    assert checked >= 12
