@@ -58,7 +58,7 @@ def members(cls: type) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed([one for one in cls.__mro__ if one.__module__.startswith("shardline.")]):
         for name, value in vars(base).items():
-            inner = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+            inner: Any = getattr(value, "__func__", value)  # Of a class method, or a static one.
             if (
                 not name.startswith("_")
                 and name not in _OURS
@@ -119,7 +119,7 @@ def _default(value: object) -> object:
     return _Shown("...")
 
 
-def _entry(name: str, value: type | Callable[..., object]) -> Iterator[str]:
+def _entry(name: str, value: Any) -> Iterator[str]:  # noqa: ANN401 - a class or a function, whatever is exported.
     if inspect.isclass(value) and issubclass(value, Enum):
         yield f"### `{name}`: {', '.join(f'`{one.name}`' for one in value)}"
     elif inspect.isclass(value):

@@ -9,10 +9,19 @@ from functools import cache
 
 import pytest
 
-from shardline import consumer, producer
-from shardline.common import connection
+from shardline.common.connection import Connection, ServiceSettings
 from shardline.common.metrics import MetricsSettings
+from shardline.consumer import (
+    DeliveryConfig,
+    LeaseConfig,
+    PollingSettings,
+    TableConfig,
+    TrackingConfig,
+    Worker,
+    WorkerConfig,
+)
 from shardline.consumer.kcl_properties import KCL_KEYS
+from shardline.producer import Producer, ProducerSettings, StreamSettings
 from shardline.producer.kpl_properties import KPL_KEYS
 
 from tests.pages import PAGES, page
@@ -20,23 +29,13 @@ from tests.sim.bugs import BUGS
 from tests.sim.knobs import PROFILES
 from tools.rings import ROOT
 
-CONSUMER_SETTINGS = (
-    "DeliveryConfig",
-    "LeaseConfig",
-    "PollingSettings",
-    "TableConfig",
-    "TrackingConfig",
-    "WorkerConfig",
-)
-HOLDERS = {
-    name: getattr(module, name)
-    for module, names in (
-        (consumer, CONSUMER_SETTINGS),
-        (producer, ("ProducerSettings", "StreamSettings")),
-        (connection, ("Connection", "ServiceSettings")),
+HOLDERS: dict[str, type] = {
+    one.__name__: one
+    for one in (
+        *(DeliveryConfig, LeaseConfig, PollingSettings, TableConfig, TrackingConfig, WorkerConfig, Worker),
+        *(ProducerSettings, StreamSettings, Producer, Connection, ServiceSettings, MetricsSettings),
     )
-    for name in names
-} | {"MetricsSettings": MetricsSettings, "Worker": consumer.Worker, "Producer": producer.Producer}
+}
 
 
 def parameters(name: str) -> set[str]:
