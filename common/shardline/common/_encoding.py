@@ -68,9 +68,11 @@ _RECORD_KEY = bytes((RECORD_KEY_INDEX,))
 _RECORD_DATA = bytes((RECORD_DATA,))
 SIZES = _usual_sizes(1)
 SIZES_WIDE = _usual_sizes(2)
-HEADS = [b""] * TABLE  # By the size of the record; fields of 0 to 127 bytes are preceded by two bytes, then by three.
+# By the size of the record; fields of 0 to 127 bytes are preceded by two bytes, then by three.
+HEADS = [b""] * TABLE
 HEADS[2:130] = [_RECORD + head + _RECORD_KEY for head in _ONE_BYTE]
 HEADS[131:] = [_RECORD + head + _RECORD_KEY for head in VARINTS[128 : TABLE - 3]]
+HEADS += [record_head(size) for size in range(TABLE, SIZES_WIDE[-1] + 1)]  # So that whoever has a size has a head.
 DATA_HEADS = [_RECORD_DATA + head for head in VARINTS]
 _ENTRY_HEADS = [chr(KEY_ENTRY) + chr(length) for length in range(128)]
 
@@ -106,14 +108,17 @@ def key_entry_size(partition_key: str | None) -> int:
 def key_table(keys: Iterable[str | None]) -> bytes:
     """Return the table of partition keys; as one text while its keys are ASCII and shorter than 128."""
     texts = [key or "" for key in keys]
-    if max(map(len, texts)) < len(_ENTRY_HEADS):
-        parts = [""] * (2 * len(texts))
-        parts[0::2] = map(_ENTRY_HEADS.__getitem__, map(len, texts))
+    parts = [""] * (2 * len(texts))
+    try:
+        parts[0::2] = [_ENTRY_HEADS[len(text)] for text in texts]
+    except IndexError:
+        pass
+    else:
         parts[1::2] = texts
         table = "".join(parts)
         if table.isascii():
             return table.encode()
-    return b"".join(entry(KEY_ENTRY, text.encode()) for text in texts)
+    return b"".join([entry(KEY_ENTRY, text.encode()) for text in texts])
 
 
 def hash_field(index: int) -> bytes:

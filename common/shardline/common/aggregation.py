@@ -18,14 +18,15 @@ where the Kinesis record came without a key, as it does on such streams. Never p
 stream that routes by key.
 
 Why by columns: the interpreter's cost per record is what producing costs (`performance.md` 2). `try_append` appends to
-three lists; sealing maps whole columns over tables and joins once. A caller that knows a bound of its own (`room`) may
-append to two lists itself, `waiting` and `datas`, and the rest is made for many records at once.
+three lists; sealing looks whole columns up in tables and joins once. A caller that knows a bound of its own (`room`)
+may append to two lists itself, `waiting` and `datas`, and the rest is made for many records at once. Look-ups stand in
+comprehensions: the interpreter has an instruction for each, where `map` calls a method.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
-from operator import getitem
+from collections import defaultdict
+from itertools import chain, count, repeat
 
 from shardline.common._encoding import (
     DATA_HEADS,
@@ -66,8 +67,13 @@ if TYPE_CHECKING:
 __all__ = ["AggregateBuilder", "Sealed", "is_aggregate"]
 
 _WIDE = 3  # The bytes of an index from TABLE on: no table has the sizes of its records.
-_SIZES_BY_WIDTH: tuple[list[int], ...] = ([], SIZES, SIZES_WIDE)
+_SIZES_BY_WIDTH: tuple[list[int], ...] = ([], SIZES, SIZES_WIDE)  # By the bytes of the index, then those of the data.
 _COUNT_MAX = 2**32 - 1  # The KPL's AggregationMaxCount; memory ends first.
+
+
+def _indexes() -> defaultdict[str | None, bytes]:
+    """Return a table of partition keys that gives a new one the next index, as a varint, when it is asked for it."""
+    return defaultdict(chain(VARINTS, map(varint, count(TABLE))).__next__)
 
 
 class Sealed:
@@ -110,6 +116,7 @@ class AggregateBuilder:
         "_keys",
         "_sizes",
         "_special",
+        "_tables",
         "_tags",
         "datas",
         "waiting",
@@ -127,7 +134,7 @@ class AggregateBuilder:
     def clear(self) -> None:
         """Forget every record."""
         self._body = 0  # Bytes of the protobuf message.
-        self._keys: dict[str | None, bytes] = {}  # Partition key -> its index as a varint, in order of first use.
+        self._keys = _indexes()  # Partition key -> its index as a varint, in order of first use.
         self._key_indexes: list[bytes] = []
         self.datas: list[bytes] = []
         self.waiting: list[str] = []
@@ -138,6 +145,7 @@ class AggregateBuilder:
         self._headers: list[Mapping[str, str] | None] | None = None  # From the first headers on,
         self._tags: list[bytes] = []  # and the same as fields of the record.
         self._special = False  # Whether any record has a hash key or headers.
+        self._tables = True  # Whether what stands before each record's data can be looked up.
 
     def __len__(self) -> int:
         return len(self.datas)
@@ -181,13 +189,15 @@ class AggregateBuilder:
         waiting, keys = self.waiting, self._keys
         if not waiting:
             return
-        fresh = [key for key in dict.fromkeys(waiting) if key not in keys]
         known = len(keys)
-        keys.update(zip(fresh, VARINTS[known : known + len(fresh)], strict=True))
         indexes = list(map(keys.__getitem__, waiting))
-        lengths = map(len, self.datas[len(self._sizes) :])
-        sizes = list(map(getitem, map(_SIZES_BY_WIDTH.__getitem__, map(len, indexes)), lengths))
-        self._body += 2 * len(fresh) + sum(map(len, fresh)) + sum(sizes)
+        fresh = list(filter(None, list(keys)[known:]))  # None never waits.
+        lengths = [len(data) for data in self.datas[len(self._sizes) :]]
+        if len(keys) <= TWO_BYTES:
+            sizes = [SIZES[length] for length in lengths]
+        else:
+            sizes = [_SIZES_BY_WIDTH[len(index)][length] for index, length in zip(indexes, lengths, strict=True)]
+        self._body += 2 * len(fresh) + len("".join(fresh)) + sum(sizes)
         self._key_indexes += indexes
         self._sizes += sizes
         waiting.clear()
@@ -232,16 +242,16 @@ class AggregateBuilder:
         body = self._body + added + size
         if (body > self._body_max or len(self.datas) >= self._count_max) and self.datas:
             return False
-        if added:
-            self._keys[partition_key] = index
+        if size >= len(HEADS):
+            self._tables = False
         self._body = body
-        self._key_indexes.append(index)
+        self._key_indexes.append(self._keys[partition_key])
         self.datas.append(data)
         self._sizes.append(size)
         return True
 
     def _next_index(self) -> bytes:
-        """Return the index of the next new partition key."""
+        """Return the index that the next new partition key will have."""
         number = len(self._keys)
         return VARINTS[number] if number < TABLE else varint(number)
 
@@ -255,9 +265,11 @@ class AggregateBuilder:
         if (body > self._body_max or len(self.datas) >= self._count_max) and self.datas:
             return False
         before = len(self.datas)
+        if size >= len(HEADS):
+            self._tables = False
         self._special = True
         self._body = body
-        self._key_indexes.append(self._keys.setdefault(partition_key, self._next_index()))
+        self._key_indexes.append(self._keys[partition_key])
         self.datas.append(data)
         self._sizes.append(size)
         if hash_key is not None and self._hash_indexes is None:
@@ -347,16 +359,15 @@ class AggregateBuilder:
 
     def _parts(self) -> list[bytes]:
         """Return the message in pieces: tables, then for each record its head, index, data head and data."""
-        # Sizes bound lengths, so that one comparison decides for the tables.
-        usual = max(self._sizes) < TABLE and len(self._keys) <= TABLE
-        columns: list[Iterable[bytes]] = [
-            map(HEADS.__getitem__ if usual else record_head, self._sizes),
-            self._key_indexes,
-            map(DATA_HEADS.__getitem__ if usual else data_head, map(len, self.datas)),
-            self.datas,
-        ]
+        if self._tables:
+            heads = [HEADS[size] for size in self._sizes]
+            data_heads = [DATA_HEADS[len(data)] for data in self.datas]
+        else:
+            heads = [record_head(size) for size in self._sizes]
+            data_heads = [data_head(len(data)) for data in self.datas]
+        columns = [heads, self._key_indexes, data_heads, self.datas]
         if self._hash_indexes is not None:
-            columns.insert(2, map(hash_field, self._hash_indexes))
+            columns.insert(2, [hash_field(index) for index in self._hash_indexes])
         if self._headers is not None:
             columns.append(self._tags)
         width = len(columns)
