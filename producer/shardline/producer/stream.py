@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
-from threading import get_ident
+from threading import RLock
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from shardline.common._encoding import SIZES_WIDE
@@ -29,6 +29,9 @@ WINDOW_MAX: Final = 1_000_000
 """The most records that `put_many` keeps open: each holds a delivery of its own."""
 
 
+_NOWHERE: Final = RLock()
+
+
 class StreamProducer:
     """Writes records to one stream; made by `Producer.stream`, or by `Producer("name")` itself.
 
@@ -40,8 +43,9 @@ class StreamProducer:
         self._lane = lane
         self._core = lane.core
         self._loop: asyncio.AbstractEventLoop | None = lane.engine.loop
-        self._thread = get_ident()
-        self._fast_thread = self._thread  # -1 while somebody waits for room: then nobody overtakes.
+        self._here = RLock()
+        self._here.acquire()
+        self._quick = self._here
         self._routes = lane.core.aggregator.routes
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._waiting = 0
@@ -62,9 +66,13 @@ class StreamProducer:
         Waits only while the buffer is full (and now and then lets the loop run once). `callback` is called with the
         record's own outcome. Cancelling a waiting `put` accepts nothing.
         """
-        quick = explicit_hash_key is None and headers is None and callback is None
-        if quick and type(data) is bytes and get_ident() == self._fast_thread:
-            # `Aggregator.offer`, written out: a call costs a twentieth of a record.
+        if (  # One condition, and `Aggregator.offer` written out: a call costs a twentieth of a record.
+            explicit_hash_key is None
+            and headers is None
+            and callback is None
+            and type(data) is bytes
+            and self._quick._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001  # See `__init__`.
+        ):
             try:
                 buffer = self._routes[partition_key]  # type: ignore[index]  # No route leads from None, nor from a list.
                 room = buffer.room - SIZES_WIDE[len(data)]
@@ -112,7 +120,7 @@ class StreamProducer:
         headers: Mapping[str, str] | None = None,
     ) -> RecordDelivery:
         """Accept a record as `put` does; return a delivery of its own."""
-        if explicit_hash_key is None and headers is None and get_ident() == self._fast_thread:
+        if explicit_hash_key is None and headers is None and self._quick._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # As in `put`.
             quick = self._core.aggregator.offer_at(partition_key, data)  # type: ignore[arg-type]  # As in `put`.
             if quick is not None:
                 return RecordDelivery(*quick)  # type: ignore[arg-type]  # The engine makes awaitable ones.
@@ -228,7 +236,7 @@ class StreamProducer:
         """Wait in line for room; the head of the line tries again whenever something was resolved."""
         assert self._loop is not None
         self._waiting += 1
-        self._fast_thread = -1
+        self._quick = _NOWHERE
         first = True
         try:
             self._lane.engine.pump()  # Once, before anybody waits: a pump tells of room, and would end its own wait.
@@ -253,7 +261,7 @@ class StreamProducer:
             if self._waiting:
                 self._on_room()  # There may be room for the next as well.
             else:
-                self._fast_thread = self._thread
+                self._quick = self._here
 
     def _on_room(self) -> None:
         if self._waiters:
