@@ -50,7 +50,7 @@ class StreamAdmin:
 
     async def _call(self, operation: str, body: dict[str, Any], timeout_s: float) -> None:
         request = Request(
-            operation, f"Kinesis_20131202.{operation}", "application/x-amz-json-1.1", json.dumps(body).encode()
+            operation, f"Kinesis_20131202.{operation}", "application/x-amz-json-1.1", (json.dumps(body).encode(),)
         )
         answer = await self._transport.call(request, timeout_s=timeout_s, check=_fault)
         if answer.status != _HTTP_OK:

@@ -55,7 +55,7 @@ class CloudWatchAdapter(MetricsApi):
         if len(body) >= COMPRESS_BYTES_MIN:
             body = gzip.compress(body, compresslevel=6, mtime=0)
             headers = {"Content-Encoding": "gzip"}
-        request = Request("PutMetricData", "", _CONTENT_TYPE, body, headers)
+        request = Request("PutMetricData", "", _CONTENT_TYPE, (body,), headers)
         answer = await self._transport.call(request, timeout_s=timeout_s, check=_fault_of)
         if answer.status != 200:
             code, message = _fault_of(answer)

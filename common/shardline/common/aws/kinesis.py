@@ -157,7 +157,7 @@ class KinesisAdapter(KinesisApi):
         fields: dict[str, Any] = {"ShardIterator": iterator, "Limit": limit}
         if stream.arn is not None:
             fields |= self._identity(stream)
-        answer = await self._send("GetRecords", encoding, encode(encoding, fields), timeout_s)
+        answer = await self._send("GetRecords", encoding, (encode(encoding, fields),), timeout_s)
         rest, records = decode_records(answer.content_type, answer.body)
         behind = rest.get("MillisBehindLatest")
         return GetRecordsPage(
@@ -197,7 +197,7 @@ class KinesisAdapter(KinesisApi):
             "ShardId": shard_id,
             "StartingPosition": {key: value for key, value in position.items() if value is not None},
         }
-        request = self._request("SubscribeToShard", "json", encode("json", fields))
+        request = self._request("SubscribeToShard", "json", (encode("json", fields),))
         return Subscription(self._transport, request, timeout_s)
 
     # --- one call ---
@@ -224,12 +224,12 @@ class KinesisAdapter(KinesisApi):
             if answer is not None:
                 return decode(answer.content_type, answer.body)
         encoding: Encoding = "json" if timed else self._wire or "json"
-        answer = await self._send(operation, encoding, encode(encoding, fields), timeout_s)
+        answer = await self._send(operation, encoding, (encode(encoding, fields),), timeout_s)
         return decode(answer.content_type, answer.body)
 
     async def _probe(self, operation: str, fields: Mapping[str, Any], timeout_s: float) -> Answer | None:
         """Make the call in CBOR; return its answer, or None where it was refused in words other than CBOR."""
-        request = self._request(operation, "cbor", encode("cbor", fields))
+        request = self._request(operation, "cbor", (encode("cbor", fields),))
         answer = await self._transport.call(request, timeout_s=timeout_s, check=_fault_of)
         if answer.content_type == CONTENT_TYPES["cbor"]:
             self._settle("cbor", "the service answers CBOR")
@@ -240,7 +240,7 @@ class KinesisAdapter(KinesisApi):
         _raise_refusal(operation, answer)
         return answer
 
-    async def _send(self, operation: str, encoding: Encoding, body: bytes, timeout_s: float) -> Answer:
+    async def _send(self, operation: str, encoding: Encoding, body: Sequence[bytes], timeout_s: float) -> Answer:
         answer = await self._transport.call(
             self._request(operation, encoding, body), timeout_s=timeout_s, check=_fault_of
         )
@@ -248,7 +248,7 @@ class KinesisAdapter(KinesisApi):
         return answer
 
     @staticmethod
-    def _request(operation: str, encoding: Encoding, body: bytes) -> Request:
+    def _request(operation: str, encoding: Encoding, body: Sequence[bytes]) -> Request:
         return Request(operation, _TARGET + operation, CONTENT_TYPES[encoding], body)
 
 

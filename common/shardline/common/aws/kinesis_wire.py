@@ -65,9 +65,9 @@ def encode(encoding: Encoding, fields: Mapping[str, Any]) -> bytes:
     return json.dumps(present, separators=(",", ":")).encode()
 
 
-def encode_put_records(encoding: Encoding, stream: Mapping[str, str], entries: Sequence[PutEntry]) -> bytes:
-    """Return the body of PutRecords for `stream` (StreamName or StreamARN): pieces, joined once."""
-    return b"".join((_cbor_put_records if encoding == "cbor" else _json_put_records)(stream, entries))
+def encode_put_records(encoding: Encoding, stream: Mapping[str, str], entries: Sequence[PutEntry]) -> list[bytes]:
+    """Return the body of PutRecords for `stream` (StreamName or StreamARN) in pieces, each blob one of its own."""
+    return (_cbor_put_records if encoding == "cbor" else _json_put_records)(stream, entries)
 
 
 def _json_put_records(stream: Mapping[str, str], entries: Sequence[PutEntry]) -> list[bytes]:

@@ -214,7 +214,7 @@ class DynamoAdapter(LeaseStore):
 
     async def _send(self, operation: str, fields: Mapping[str, Any], timeout_s: float) -> Answer:
         body = json.dumps(fields, separators=(",", ":")).encode()
-        request = Request(operation, _TARGET + operation, _CONTENT_TYPE, body)
+        request = Request(operation, _TARGET + operation, _CONTENT_TYPE, (body,))
         answer = await self._transport.call(request, timeout_s=timeout_s, check=_fault_of)
         checksum = answer.headers.get("x-amz-crc32")
         if checksum is not None and checksum != str(zlib.crc32(answer.body)):

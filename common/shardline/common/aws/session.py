@@ -36,7 +36,7 @@ from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import CredentialsRefused, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from shardline.common.connection import Connection, ServiceSettings
 
@@ -135,7 +135,7 @@ class Signer:
         self._own: SigV4 | None = None
         self._compared = False
 
-    async def sign(self, operation: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
+    async def sign(self, operation: str, url: str, headers: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
         """Return the headers to send; raises `CredentialsRefused` where there are no credentials to sign with."""
         try:
             if self._own is not None:
@@ -151,8 +151,8 @@ class Signer:
             raise CredentialsRefused("NoCredentials", f"no usable AWS credentials ({type(error).__name__})") from error
         return signed
 
-    async def _signed_by_sdk(self, operation: str, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
-        request = AWSRequest(method="POST", url=url, headers=headers, data=body)
+    async def _signed_by_sdk(self, operation: str, url: str, headers: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
+        request = AWSRequest(method="POST", url=url, headers=headers, data=b"".join(body))
         request.context = self._request_context()
         await self._signer.sign(operation, request)
         return {key: value.decode() if isinstance(value, bytes) else value for key, value in request.headers.items()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Keys", "SigV4"]
 
@@ -48,7 +48,7 @@ class SigV4:
 
     @classmethod
     def like(
-        cls, url: str, headers: Mapping[str, str], signed: Mapping[str, str], body: bytes, keys: Keys
+        cls, url: str, headers: Mapping[str, str], signed: Mapping[str, str], body: Sequence[bytes], keys: Keys
     ) -> SigV4 | None:
         """Return a signer that gives for `headers` what the SDK's signer gave (`signed`), or None if there is none."""
         parts = urlsplit(url)
@@ -58,8 +58,8 @@ class SigV4:
         found = cls(_host(parts.scheme, parts.netloc), scope[1], scope[2])
         return found if found.headers(headers, body, keys, signed.get("X-Amz-Date", "")) == dict(signed) else None
 
-    def headers(self, headers: Mapping[str, str], body: bytes, keys: Keys, amz_date: str) -> dict[str, str]:
-        """Return the headers to send for `body`, signed at `amz_date` (``YYYYMMDDTHHMMSSZ``)."""
+    def headers(self, headers: Mapping[str, str], body: Sequence[bytes], keys: Keys, amz_date: str) -> dict[str, str]:
+        """Return the headers to send for `body` (its pieces), signed at `amz_date` (``YYYYMMDDTHHMMSSZ``)."""
         found = {**headers, "X-Amz-Date": amz_date}
         if keys.session_token:
             found["X-Amz-Security-Token"] = keys.session_token
@@ -69,7 +69,10 @@ class SigV4:
         canonical = "\n".join(
             ("POST", "/", "", *(f"{name}:{' '.join(lower[name].split())}" for name in names), "", signed_names)
         )
-        hashed = sha256(f"{canonical}\n{sha256(body).hexdigest()}".encode()).hexdigest()
+        payload = sha256()
+        for piece in body:
+            payload.update(piece)
+        hashed = sha256(f"{canonical}\n{payload.hexdigest()}".encode()).hexdigest()
         scope = f"{amz_date[:8]}/{self._region}/{self._service}/aws4_request"
         to_sign = f"AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{hashed}"
         signature = hmac.digest(self._key(keys.secret_access_key, amz_date[:8]), to_sign.encode(), "sha256").hex()

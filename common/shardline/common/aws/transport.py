@@ -2,21 +2,22 @@
 """One service over HTTP/1.1: sign, send, read, and say exactly what is known when it does not work.
 
 The line between *not applied* and *ambiguous* is drawn here: before a connection is in our hands nothing was sent
-(`Unreachable`), from then on everything short of a whole answer is `Ambiguous`. aiohttp's tracing tells which side of
-the line a failure is on; its exceptions alone do not.
+(`Unreachable`), from then on everything short of a whole answer is `Ambiguous`. The connector tells which side of the
+line a failure is on; aiohttp's exceptions alone do not, and its tracing costs ten signals per request.
 
 Invariants: redirects are never followed; answers are read up to `ANSWER_BYTES_MAX`; a transport belongs to the loop and
 the process that opened it; leaving it closes every connection. Nothing is retried, except that a request refused for
-its credentials or clock is signed and sent once more within the same time-out.
+its credentials or clock is signed and sent once more within the same time-out. A body is never copied whole: its pieces
+are hashed, encrypted and sent one after the other, as fast as the socket takes them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import ssl
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -30,8 +31,7 @@ from shardline.common.aws.session import open_route
 from shardline.common.errors import Ambiguous, Closed, InvalidInput, Rejected, ServiceError, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
-    from types import SimpleNamespace
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from shardline.common.aws.session import Route
@@ -42,8 +42,9 @@ __all__ = ["Answer", "Request", "Stream", "Transport", "open_transport", "tls_co
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 """Twice what 10 MiB of records weigh as JSON; more is not read."""
 READ_BUFFER_BYTES = 256 * 1024
-BODY_BYTES_AT_ONCE = 1024 * 1024
-"""aiohttp warns about larger bodies given as bytes; it sends a file object piece by piece."""
+WRITE_BYTES = 64 * 1024
+"""A body is written in pieces of about this size: what is encrypted at once stays in the processor's cache, and a slow
+socket holds up the next piece instead of filling memory."""
 KEEP_ALIVE_S = 12.0
 CONNECTIONS_MAX = 10_000
 
@@ -65,13 +66,55 @@ Check: TypeAlias = "Callable[[Answer], tuple[str, str]]"
 
 
 class Request(NamedTuple):
-    """One request to a service whose operations are named by the X-Amz-Target header (or by the body)."""
+    """One request to a service whose operations are named by the X-Amz-Target header (or by the body).
+
+    The body is given in pieces, which follow one another on the wire.
+    """
 
     operation: str
     target: str
     content_type: str
-    body: bytes
+    body: Sequence[bytes]
     headers: Mapping[str, str] = {}
+
+
+class _Body(aiohttp.Payload):
+    """A request's body in pieces."""
+
+    _autoclose = True
+
+    def __init__(self, pieces: Sequence[bytes], content_type: str) -> None:
+        super().__init__(pieces, content_type=content_type)
+        self._size = sum(map(len, pieces))
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the body as text; for whoever looks at requests, not for sending."""
+        return b"".join(self._value).decode(encoding, errors)
+
+    async def write(self, writer: Any) -> None:
+        """Send the pieces; a full socket makes it wait after each."""
+        for chunk in chunks(self._value):
+            await writer.write(chunk)
+
+
+def chunks(pieces: Sequence[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of `pieces` in chunks of about `WRITE_BYTES`: short ones joined, long ones cut."""
+    gathered: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if len(piece) <= 2 * WRITE_BYTES:
+            gathered.append(piece)
+            size += len(piece)
+            if size < WRITE_BYTES:
+                continue
+        if gathered:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+        if len(piece) > 2 * WRITE_BYTES:
+            view = memoryview(piece)
+            yield from (view[start : start + WRITE_BYTES] for start in range(0, len(piece), WRITE_BYTES))
+    if gathered:
+        yield b"".join(gathered)
 
 
 class _Attempt:
@@ -81,6 +124,20 @@ class _Attempt:
 
     def __init__(self) -> None:
         self.connected = False
+
+
+_attempt: ContextVar[_Attempt] = ContextVar("shardline_attempt")
+"""The attempt that asks the connector for a connection, within its own task."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool of connections that tells each attempt when it has got one, new or used."""
+
+    async def connect(self, *args: Any, **kwargs: Any) -> Any:
+        """Do as the base; see there."""
+        connection = await super().connect(*args, **kwargs)
+        _attempt.get().connected = True
+        return connection
 
 
 class Transport:
@@ -162,20 +219,19 @@ class Transport:
             headers["X-Amz-Target"] = request.target
         signed = await self.route.signer.sign(request.operation, self.route.url, headers, request.body)
         signed["Accept-Encoding"] = "identity"  # Unsigned, like the SDK's: proxies rewrite it.
-        body: Any = request.body if len(request.body) <= BODY_BYTES_AT_ONCE else io.BytesIO(request.body)
         limits = aiohttp.ClientTimeout(
             sock_connect=min(self._connect_timeout_s, timeout_s),
             sock_read=session.timeout.sock_read if silence_s is None else silence_s,
         )
+        _attempt.set(attempt)
         try:
             return await session.post(
                 self.route.url,
-                data=body,
+                data=_Body(request.body, request.content_type),
                 headers=signed,
                 proxy=self._proxy,
                 allow_redirects=False,
                 timeout=limits,
-                trace_request_ctx=attempt,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error, attempt) from error
@@ -265,17 +321,6 @@ def _broken(error: BaseException, attempt: _Attempt) -> ServiceError:
     return Ambiguous("ConnectionBroken", name)
 
 
-async def _connected(_session: object, context: SimpleNamespace, _parameters: object) -> None:
-    context.trace_request_ctx.connected = True
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(_connected)
-    trace.on_connection_reuseconn.append(_connected)
-    return trace
-
-
 def tls_context(ca_bundle: str | None, *, verify: bool) -> ssl.SSLContext:
     """Return a client context: TLS 1.2 or later, verified against `ca_bundle`, else the platform's trust store.
 
@@ -322,7 +367,7 @@ async def open_transport(connection: Connection, service: str, *, connections_ma
     verify = not settings.insecure_skip_tls_verification
     context = tls_context(route.ca_bundle, verify=verify) if route.url.startswith("https:") else None
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
+        connector=_Connector(
             limit=connections_max, keepalive_timeout=KEEP_ALIVE_S, ssl=context if context is not None else True
         ),
         timeout=aiohttp.ClientTimeout(sock_connect=connection.connect_timeout_s, sock_read=connection.read_timeout_s),
@@ -330,7 +375,6 @@ async def open_transport(connection: Connection, service: str, *, connections_ma
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         read_bufsize=READ_BUFFER_BYTES,
-        trace_configs=[_tracing()],
     )
     async with session:
         transport = Transport(service, route, session, _proxy_for(route.url, settings), connection.connect_timeout_s)
