@@ -373,7 +373,8 @@ class AggregateBuilder:
         width = len(columns)
         parts = [b""] * (width * len(self.datas) + 2)
         parts[0] = key_table(self._keys)
-        parts[1] = b"".join(entry(HASH_KEY_ENTRY, text.encode()) for text in self._hash_keys)
+        if self._hash_keys:
+            parts[1] = b"".join([entry(HASH_KEY_ENTRY, text.encode()) for text in self._hash_keys])
         for offset, column in enumerate(columns, start=2):
             parts[offset::width] = column
         return parts

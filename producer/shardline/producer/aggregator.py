@@ -157,7 +157,7 @@ class Aggregator:
         buffer = self.buffers.get(place.buffer_id)
         if buffer is None:
             buffer = self.buffers[place.buffer_id] = Buffer(place)
-        index = len(buffer)
+        index = len(buffer.datas)
         if index and self._append(buffer, record):
             buffer.widen()
             return buffer, index
@@ -301,8 +301,11 @@ class Aggregator:
         granted, however small the records are.
         """
         builder = buffer.builder
-        count, size = len(builder), builder.size
-        held = PACKAGE_OVERHEAD_BYTES + size + RECORD_OVERHEAD_BYTES * count + KEY_OVERHEAD_BYTES * builder.keys
+        count = size = held = 0
+        if builder.datas:
+            count, size = len(builder.datas), builder.size
+            held = size + RECORD_OVERHEAD_BYTES * count + KEY_OVERHEAD_BYTES * builder.keys
+        held += PACKAGE_OVERHEAD_BYTES
         for more in (max(buffer.usual - count, _GRANT_RECORDS, count), _GRANT_RECORDS, 1):
             bytes_max = (max(record.size, size // (count or 1)) + _WIRE_BYTES_MAX) * more
             bytes_max = min(bytes_max, max(self.bytes_max - size, record.size + _WIRE_BYTES_MAX))

@@ -10,6 +10,7 @@ answer judged -> delivery resolved; or back to its lane, cut anew if the shard m
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.limits import RECORD_BYTES_MAX_DEFAULT
@@ -75,8 +76,8 @@ class Pipeline:
         self._slots = slots
         self._make_delivery = new_delivery
         self._number = 0
-        self.deliveries: dict[int, Delivery] = {}
-        """Open deliveries, oldest first."""
+        self.deliveries: OrderedDict[int, Delivery] = OrderedDict()
+        """Open deliveries, oldest first; a plain dictionary would look for the first among all that were removed."""
         ordered = settings.ordering is not Ordering.NONE
         self.router = Router(settings, random, now, split_explicit=not ordered)
         self.aggregator = Aggregator(settings, share, self.new_delivery)
@@ -177,7 +178,7 @@ class Pipeline:
 
     def next_wakeup(self) -> float | None:
         """Return when `pump` has something to do if nothing happens before; None if only an input can tell."""
-        times = [
+        times: list[float | None] = [
             self.router.keeper.inquiry.next_wakeup(),
             self.router.summary.inquiry.next_wakeup(),
             self.aggregator.next_deadline(),
@@ -190,7 +191,7 @@ class Pipeline:
                 times.append(self.batcher.next_expiry())
             if sends:
                 times.append(max(self.batcher.wake_at, self.gate.open_at))
-        return min((at for at in times if at is not None), default=None)
+        return min([at for at in times if at is not None], default=None)
 
     def take_effects(self) -> list[Effect]:
         """Return what is to be done now, and forget it."""
@@ -336,7 +337,7 @@ class Pipeline:
             packages = self.batcher.isolated.popleft() if isolated else self.batcher.gather(now)
             if not packages:
                 return
-            body = int(sum(package.size for package in packages) * BODY_FACTOR)
+            body = int(sum([package.size for package in packages]) * BODY_FACTOR)
             if not self.share.budget.try_body(body):
                 self.batcher.put_back(packages, now, isolated=isolated)
                 self._starved = True
@@ -345,8 +346,8 @@ class Pipeline:
             self.gate.on_sent()
             self._requests += 1
             self.settler.on_sent(self._requests, packages, body, now)
-            entries = tuple(PutEntry(one.blob, one.partition_key, one.explicit_hash_key) for one in packages)
-            left = max(package.expires_at for package in packages) - now
+            entries = tuple([PutEntry(one.blob, one.partition_key, one.explicit_hash_key) for one in packages])
+            left = max([package.expires_at for package in packages]) - now
             timeout_s = min(self.settings.request_timeout_s, max(left, _ATTEMPT_S_MIN))
             self._effects.append(SendRequest(self._requests, entries, timeout_s))
 

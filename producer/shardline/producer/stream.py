@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable
 from threading import RLock
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from shardline.common._encoding import SIZES_WIDE
 from shardline.common.checks import check_callable, check_whole
@@ -223,8 +223,7 @@ class StreamProducer:
         headers: Mapping[str, str] | None,
     ) -> tuple[AwaitableDelivery, int] | None:
         now = self._lane.engine.runtime.monotonic()
-        found = self._core.put(data, partition_key, explicit_hash_key, headers, now)
-        return cast("tuple[AwaitableDelivery, int] | None", found)  # The engine makes awaitable ones.
+        return self._core.put(data, partition_key, explicit_hash_key, headers, now)  # type: ignore[return-value]  # The engine makes awaitable ones.
 
     async def _wait_and_put(
         self,

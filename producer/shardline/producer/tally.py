@@ -57,7 +57,10 @@ class Tallies:
 
     def add(self, package: Package, outcome: PutOutcome) -> None:
         """Count one entry, before it is judged."""
-        tally = self._by_shard.setdefault(outcome.shard_id or package.shard_id or "", _Tally())
+        shard_id = outcome.shard_id or package.shard_id or ""
+        tally = self._by_shard.get(shard_id)
+        if tally is None:
+            tally = self._by_shard[shard_id] = _Tally()
         tally.user_records.add(package.count)
         tally.buffering_s.add(_waited_s(package), package.count)
         if outcome.error_code is None and outcome.sequence_number is not None:
@@ -116,8 +119,10 @@ class Finishes:
     def add(self, outcome: Outcome, count: int, package: Package | None = None) -> None:
         """Count `count` records with one outcome; `package` None if they never were in one."""
         good = isinstance(outcome, Delivered)
-        shard_id = outcome.shard_id if isinstance(outcome, Delivered) else package.shard_id if package else None
-        finish = self._by_shard.setdefault(shard_id or "", _Finish())
+        shard_id = (outcome.shard_id if isinstance(outcome, Delivered) else package.shard_id if package else None) or ""
+        finish = self._by_shard.get(shard_id)
+        if finish is None:
+            finish = self._by_shard[shard_id] = _Finish()
         if isinstance(outcome, Delivered):
             finish.put += count
         else:

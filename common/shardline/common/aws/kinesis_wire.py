@@ -112,7 +112,9 @@ def _cbor_head(major: int, length: int) -> bytes:
     """Return the first bytes of an item, its length in the shortest form."""
     if length < _CBOR_SHORT:
         return bytes((major | length,))
-    size = next(size for size in (1, 2, 4, 8) if length < 1 << 8 * size)
+    if length < 1 << 8:
+        return bytes((major | _CBOR_SHORT, length))
+    size = 2 if length < 1 << 16 else 4 if length < 1 << 32 else 8
     return bytes((major | _CBOR_SHORT - 1 + size.bit_length(),)) + length.to_bytes(size, "big")
 
 
