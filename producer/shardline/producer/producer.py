@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from shardline.common.checks import TIMEOUT_S_MAX, check_kind, check_number, check_services
@@ -12,7 +13,7 @@ from shardline.common.ports.kinesis import Stream
 from shardline.producer.config import ProducerSettings, StreamSettings
 from shardline.producer.driver import Engine
 from shardline.producer.report import FlushReport, UndeliveredError
-from shardline.producer.stream import StreamProducer
+from shardline.producer.stream import Putting, StreamProducer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
@@ -34,7 +35,7 @@ __all__ = ["Producer"]
 T = TypeVar("T")
 
 
-class Producer:
+class Producer(Putting):
     """Writes records to Kinesis streams: aggregated, batched, retried; each record's fate is told.
 
     ::
@@ -78,6 +79,7 @@ class Producer:
         self._close_timeout_s = close_timeout_s
         self._streams: dict[Stream, StreamProducer] = {}
         self._only: StreamProducer | None = None
+        self._short, self._routes = RLock(), {}
 
     def bind(self, lock: AbstractContextManager[Any], delivery: Callable[[int, float], Delivery]) -> None:
         """Have the engine use a lock and make another kind of delivery; for the blocking producer, before `open`."""
@@ -106,8 +108,7 @@ class Producer:
         lane = await self.open()
         if lane is not None:
             self._only = self._of(lane)
-            # The short form costs no call more than the long one.
-            self.put = self._only.put  # type: ignore[method-assign]  # Same signature.
+            self._short, self._routes = self._only.way_in
         return self
 
     async def __aexit__(
@@ -133,18 +134,6 @@ class Producer:
         if lane.stream not in self._streams:
             self._streams[lane.stream] = StreamProducer(lane)
         return self._streams[lane.stream]
-
-    async def put(
-        self,
-        data: object,
-        partition_key: str | None = None,
-        explicit_hash_key: int | str | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        callback: Callable[[Outcome], object] | None = None,
-    ) -> AwaitableDelivery:
-        """`StreamProducer.put` of the one stream."""
-        return await self._one.put(data, partition_key, explicit_hash_key, headers=headers, callback=callback)
 
     def put_nowait(
         self,
@@ -224,6 +213,15 @@ class Producer:
             raise Closed("no stream: open it with Producer(name), or put through producer.stream(name)")
         return self._only
 
+    async def _put(
+        self,
+        data: object,
+        partition_key: str | None,
+        explicit_hash_key: int | str | None,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[AwaitableDelivery, int]:
+        return await self._one._put(data, partition_key, explicit_hash_key, headers)  # noqa: SLF001 - two ends of one way.
+
     async def _leave(self, *, drain: bool) -> FlushReport:
         """Drain, give up the rest, close the connection; without draining at once."""
         engine = self.engine
@@ -235,7 +233,7 @@ class Producer:
             reports.append(lane.report(0))
         engine.cancel_requests()
         await engine.close()
-        self.__dict__.pop("put", None)
+        self._routes = {}
         return _sum(reports)._replace(pending=0)
 
 

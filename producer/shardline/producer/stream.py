@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from shardline.producer.lane import Lane
     from shardline.producer.outcome import Delivered, Outcome
+    from shardline.producer.places import Buffer
     from shardline.producer.report import FlushReport
     from shardline.producer.stats import Stats
 
@@ -29,35 +30,22 @@ WINDOW_MAX: Final = 1_000_000
 """The most records that `put_many` keeps open: each holds a delivery of its own."""
 
 
-_NOWHERE: Final = RLock()
+class Putting:
+    """`put`, for `StreamProducer` and the short form of `Producer`: a call handed on would cost a tenth of a record.
 
-
-class StreamProducer:
-    """Writes records to one stream; made by `Producer.stream`, or by `Producer("name")` itself.
-
-    Methods that accept a record raise `InvalidInput` for what the service would refuse (nothing is buffered then) and
-    `Closed` after closing, from another loop, thread or process.
+    `_short` is owned by the thread whose puts may go the short way, and by nobody while somebody waits for room: then
+    nobody overtakes. Asking a lock whether it is ours costs half of asking for the thread's number.
     """
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
-        self._core = lane.core
-        self._loop: asyncio.AbstractEventLoop | None = lane.engine.loop
-        self._here = RLock()
-        self._here.acquire()
-        self._quick = self._here
-        self._routes = lane.core.aggregator.routes
-        self._waiters: deque[asyncio.Future[None]] = deque()
-        self._waiting = 0
-        self._yield_at = 0
-        lane.on_room = self._on_room
+    _short: RLock
+    _routes: Mapping[str, Buffer]
+    """Leads nowhere where there is no open aggregate, or no stream."""
 
     async def put(
         self,
         data: object,
         partition_key: str | None = None,
         explicit_hash_key: int | str | None = None,
-        *,
         headers: Mapping[str, str] | None = None,
         callback: Callable[[Outcome], object] | None = None,
     ) -> AwaitableDelivery:
@@ -66,12 +54,13 @@ class StreamProducer:
         Waits only while the buffer is full (and now and then lets the loop run once). `callback` is called with the
         record's own outcome. Cancelling a waiting `put` accepts nothing.
         """
+        # Nothing is keyword-only here: such parameters' defaults are looked up by name at every call.
         if (  # One condition, and `Aggregator.offer` written out: a call costs a twentieth of a record.
             explicit_hash_key is None
             and headers is None
             and callback is None
             and type(data) is bytes
-            and self._quick._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001  # See `__init__`.
+            and self._short._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001  # Above.
         ):
             try:
                 buffer = self._routes[partition_key]  # type: ignore[index]  # No route leads from None, nor from a list.
@@ -93,6 +82,36 @@ class StreamProducer:
         if callback is not None:
             delivery.add_callback(index, callback)
         return delivery
+
+    async def _put(
+        self,
+        data: object,
+        partition_key: str | None,
+        explicit_hash_key: int | str | None,
+        headers: Mapping[str, str] | None,
+    ) -> tuple[AwaitableDelivery, int]:
+        """Accept a record with all checks; return its delivery and its index there."""
+        raise NotImplementedError
+
+
+class StreamProducer(Putting):
+    """Writes records to one stream; made by `Producer.stream`, or by `Producer("name")` itself.
+
+    Methods that accept a record raise `InvalidInput` for what the service would refuse (nothing is buffered then) and
+    `Closed` after closing, from another loop, thread or process.
+    """
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._core = lane.core
+        self._loop: asyncio.AbstractEventLoop | None = lane.engine.loop
+        self._short = RLock()
+        self._shorten()
+        self._routes = lane.core.aggregator.routes
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiting = 0
+        self._yield_at = 0
+        lane.on_room = self._on_room
 
     def put_nowait(
         self,
@@ -120,7 +139,7 @@ class StreamProducer:
         headers: Mapping[str, str] | None = None,
     ) -> RecordDelivery:
         """Accept a record as `put` does; return a delivery of its own."""
-        if explicit_hash_key is None and headers is None and self._quick._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # As in `put`.
+        if explicit_hash_key is None and headers is None and self._short._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # As in `put`.
             quick = self._core.aggregator.offer_at(partition_key, data)  # type: ignore[arg-type]  # As in `put`.
             if quick is not None:
                 return RecordDelivery(*quick)  # type: ignore[arg-type]  # The engine makes awaitable ones.
@@ -185,6 +204,11 @@ class StreamProducer:
         return self._core.stats
 
     @property
+    def way_in(self) -> tuple[RLock, Mapping[str, Buffer]]:
+        """What `Putting` goes by, for the short form of `Producer`."""
+        return self._short, self._routes
+
+    @property
     def pending_records(self) -> int:
         """Records accepted and not resolved."""
         return self._core.pending_records
@@ -235,7 +259,8 @@ class StreamProducer:
         """Wait in line for room; the head of the line tries again whenever something was resolved."""
         assert self._loop is not None
         self._waiting += 1
-        self._quick = _NOWHERE
+        if self._short._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001  # As in `put`.
+            self._short.release()
         first = True
         try:
             self._lane.engine.pump()  # Once, before anybody waits: a pump tells of room, and would end its own wait.
@@ -260,7 +285,12 @@ class StreamProducer:
             if self._waiting:
                 self._on_room()  # There may be room for the next as well.
             else:
-                self._quick = self._here
+                self._shorten()
+
+    def _shorten(self) -> None:
+        """Let puts of this thread go the short way, if it is the one that our loop runs in."""
+        if self._loop is not None and _running() is self._loop:
+            self._short.acquire(blocking=False)
 
     def _on_room(self) -> None:
         if self._waiters:
@@ -283,14 +313,18 @@ class StreamProducer:
         """Raise unless this is the loop, and the process, that the producer was opened in."""
         if self._lane.engine.forked:
             raise Closed("the producer belongs to the parent process: open one after the fork")
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
         if self._loop is None or self._lane.engine.loop is None:
             raise Closed("the producer is closed")
-        if running is not self._loop:
+        if _running() is not self._loop:
             raise Closed("the producer belongs to another event loop or thread")
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    """Return the loop that runs in this thread, None where none does."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 async def _outcome(delivery: RecordDelivery) -> Outcome:

@@ -151,7 +151,9 @@ class Signer:
             raise CredentialsRefused("NoCredentials", f"no usable AWS credentials ({type(error).__name__})") from error
         return signed
 
-    async def _signed_by_sdk(self, operation: str, url: str, headers: dict[str, str], body: Sequence[bytes]) -> dict[str, str]:
+    async def _signed_by_sdk(
+        self, operation: str, url: str, headers: dict[str, str], body: Sequence[bytes]
+    ) -> dict[str, str]:
         request = AWSRequest(method="POST", url=url, headers=headers, data=b"".join(body))
         request.context = self._request_context()
         await self._signer.sign(operation, request)
