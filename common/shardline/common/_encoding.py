@@ -72,7 +72,7 @@ SIZES_WIDE = _usual_sizes(2)
 HEADS = [b""] * TABLE
 HEADS[2:130] = [_RECORD + head + _RECORD_KEY for head in _ONE_BYTE]
 HEADS[131:] = [_RECORD + head + _RECORD_KEY for head in VARINTS[128 : TABLE - 3]]
-HEADS += [record_head(size) for size in range(TABLE, SIZES_WIDE[-1] + 1)]  # So that whoever has a size has a head.
+HEADS.extend(record_head(size) for size in range(TABLE, SIZES_WIDE[-1] + 1))  # So that whoever has a size has a head.
 DATA_HEADS = [_RECORD_DATA + head for head in VARINTS]
 _ENTRY_HEADS = [chr(KEY_ENTRY) + chr(length) for length in range(128)]
 

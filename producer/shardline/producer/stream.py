@@ -60,7 +60,7 @@ class Putting:
             and headers is None
             and callback is None
             and type(data) is bytes
-            and self._short._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001  # Above.
+            and self._short._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001  # See the class.
         ):
             try:
                 buffer = self._routes[partition_key]  # type: ignore[index]  # No route leads from None, nor from a list.
