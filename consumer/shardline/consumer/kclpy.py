@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import inspect
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -41,11 +42,23 @@ __all__ = ["CheckpointError", "KclPyCheckpointer", "KclPyProcessor", "adapt", "r
 
 
 class CheckpointError(Exception):
-    """A checkpoint was refused; `value` is the KCL's name for it: ShutdownException or IllegalArgumentException."""
+    """A checkpoint was refused; `value` is the KCL's name for it: ShutdownException or IllegalArgumentException.
+
+    In a program that imports `amazon_kclpy.kcl` it is that module's `CheckpointError`, too.
+    """
 
     def __init__(self, value: str) -> None:
-        super().__init__(value)
+        Exception.__init__(self, value)
         self.value = value
+
+
+def _refusal(value: str) -> CheckpointError:
+    """Return the error to raise; where the program has loaded KCLPy itself, one that its handlers catch, too."""
+    theirs = getattr(sys.modules.get("amazon_kclpy.kcl"), "CheckpointError", None)
+    if not (isinstance(theirs, type) and issubclass(theirs, Exception)):
+        return CheckpointError(value)
+    both: type[CheckpointError] = type("CheckpointError", (CheckpointError, theirs), {})
+    return both(value)
 
 
 class InitializeInput(str):  # noqa: SLOT000 - it has attributes, like KCLPy's.
@@ -115,9 +128,9 @@ class KclPyCheckpointer:
         try:
             asyncio.run_coroutine_threadsafe(self._checkpointer.checkpoint(at), self._loop).result()
         except LeaseGone as error:
-            raise CheckpointError("ShutdownException") from error
+            raise _refusal("ShutdownException") from error
         except CheckpointRefused as error:
-            raise CheckpointError("IllegalArgumentException") from error
+            raise _refusal("IllegalArgumentException") from error
 
 
 class ProcessRecordsInput(list[Record]):
@@ -196,7 +209,7 @@ class _Zombie(KclPyCheckpointer):
     def checkpoint(self, sequence_number: int | str | None = None, sub_sequence_number: int | None = None) -> None:
         """Refuse."""
         del sequence_number, sub_sequence_number
-        raise CheckpointError("ShutdownException")
+        raise _refusal("ShutdownException")
 
 
 def adapt(processor: Callable[[], object]) -> Callable[[], KclPyProcessor]:
