@@ -219,3 +219,19 @@ def test_no_second_sees_more_than_five_reads() -> None:
         shard.on_page(page(number, behind=60_000), now)
     assert min(later - earlier for earlier, later in zip(reads, reads[5:], strict=False)) >= 1.0 - 1e-6
     assert reads[-1] - reads[0] < 6.0
+
+
+def test_what_was_not_queued_is_fetched_again() -> None:
+    """Behind the last record that was; before any, at the first that was seen, whatever the start (story 10)."""
+    latest = polling(StartAt(StartKind.LATEST))
+    latest.next_call(0.0)
+    latest.on_page(page(5, 6, behind=9), 0.0)
+    latest.back_to(None, (0, 0), 0.0)
+    assert latest.waiting == (0, 0)
+    assert latest.next_call(0.0) == FetchIterator(StartAt(StartKind.AT_SEQUENCE_NUMBER, "5"))
+    latest.on_iterator("i1", 0.0)
+    latest.next_call(1.0)
+    latest.on_page(page(5, 6, after=None), 1.0)
+    latest.back_to("6", (2, 20), 1.0)
+    assert (latest.ended, latest.waiting) == (False, (2, 20))
+    assert latest.next_call(1.0) == FetchIterator(StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "6"))

@@ -245,8 +245,8 @@ class Holdings:
             now=context.runtime.monotonic(),
         )
         holding = Holding(context, plan, lease, self._sync)
-        self._holdings[row.key] = holding
         context.runtime.spawn(self._group, self._hold(row.key, holding), name=f"hold {row.key}")
+        self._holdings[row.key] = holding  # Behind its task: one that could not be started would never leave.
         return True
 
     async def _hold(self, key: str, holding: Holding) -> None:
@@ -255,6 +255,7 @@ class Holdings:
         except Exception as error:  # noqa: BLE001 - one lease's bug must not take the worker down: its lease expires.
             self._context.events.emit(TaskFailed(task=f"hold {key}", error=type(error).__name__, retry_in_s=0.0))
         finally:
+            holding.keeper.abandon()
             del self._holdings[key]
             if holding.hung:  # Others shall try first.
                 self._avoid[key] = self._context.runtime.monotonic() + _AVOID_FAILOVERS * self._context.times.failover_s

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.lease_store import Key
 from shardline.consumer.driver.context import is_ambiguous, pause
-from shardline.consumer.leases.held import HeldState
+from shardline.consumer.leases.held import HeldState, Loss
 from shardline.consumer.leases.row import LEASE_KEY
 from shardline.consumer.leases.throughput import ThroughputMeter
 from shardline.consumer.rounds import LeaseWritten
@@ -59,6 +59,11 @@ class Keeper:
     def wake(self) -> None:
         """Look again now: something was asked of the lease."""
         self._wake.set()
+
+    def abandon(self) -> None:
+        """Take note that nobody runs this keeper (any more): its lease is over, and nobody waits for it in vain."""
+        self.lease.give_up(Loss.EXPIRED)
+        self._announce()
 
     def is_valid(self) -> bool:
         """Say whether records may be delivered now."""

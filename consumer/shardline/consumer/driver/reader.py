@@ -78,6 +78,9 @@ class Reader(ABC):
         """Bounded by the core's limits; None wakes who waits without there being anything."""
         self._room = asyncio.Event()
         self._sought = False
+        self._handed: str | None = None
+        """The sequence number of the last record that was queued."""
+        self._waiting = (0, 0)
         self._lag = Lag()
         self.last_progress = context.runtime.monotonic()
 
@@ -108,9 +111,11 @@ class Reader(ABC):
 
     def _take(self, page: GetRecordsPage, size: int) -> None:
         """Queue a page for delivery, if there is anything in it."""
-        self._lag.on_page(page.millis_behind_latest, self._context.runtime.monotonic(), waits=bool(page.records))
         if page.records:
             self._queue.put_nowait(Fetched(page, size))
+            self._handed = page.records[-1].sequence_number
+            self._waiting = (self._waiting[0] + len(page.records), self._waiting[1] + size)
+        self._lag.on_page(page.millis_behind_latest, self._context.runtime.monotonic(), waits=bool(page.records))
 
     async def next(self) -> Got | None:
         """Return the next page, the shard's end, that a seek led nowhere, or that another reader must go on.
@@ -125,7 +130,9 @@ class Reader(ABC):
 
     def consumed(self, fetched: Fetched) -> None:
         """Make room: the page was delivered."""
-        self._core.on_consumed(len(fetched.page.records), fetched.size)
+        records, size = len(fetched.page.records), fetched.size
+        self._core.on_consumed(records, size)
+        self._waiting = (self._waiting[0] - records, self._waiting[1] - size)
         self._lag.on_consumed()
         self._room.set()
 
@@ -135,6 +142,7 @@ class Reader(ABC):
         Where a seek led there (`sought`), a position that the service refuses is told, not tried for ever.
         """
         self._queue = asyncio.Queue()
+        self._handed, self._waiting = None, (0, 0)
         self._lag.forget_waiting()
         self._core.seek(start, self._context.runtime.monotonic())
         self._sought = sought
@@ -149,6 +157,14 @@ class Reader(ABC):
         if bounds is None or page.records or not bounds.is_quiet(page.millis_behind_latest, asked_s):
             return None
         return Reached()
+
+    async def work(self) -> None:
+        """Do `run`; when that fails unexpectedly, the next one begins behind what was queued (story 10)."""
+        try:
+            await self.run()
+        except Exception:
+            self._core.back_to(self._handed, self._waiting, self._context.runtime.monotonic())
+            raise
 
     @abstractmethod
     async def run(self) -> None:

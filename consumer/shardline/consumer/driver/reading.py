@@ -75,7 +75,7 @@ class Reading:
         context, name = self._context, f"read {self._row.key}"
         self._reader.seek(self._read.start, sought=self._read.sought)
         async with asyncio.TaskGroup() as group:
-            reading = context.runtime.spawn(group, supervise(context, name, self._reader.run), name=name)
+            reading = context.runtime.spawn(group, supervise(context, name, self._reader.work), name=name)
             try:
                 return await self._deliver()
             finally:

@@ -68,6 +68,16 @@ class ShardSubscription:
         self._next_at = max(now, self._next_at) if self._failures else now
         self.ended = False
 
+    def back_to(self, last: str | None, waiting: tuple[int, int], now: float) -> None:
+        """Forget what came after the record `last` (None: everything): it was not queued.
+
+        `waiting` are the records and bytes that are, and are not consumed.
+        """
+        self._continuation, self._last = last, -1 if last is None else int(last)
+        self._records_waiting, self._bytes_waiting = waiting
+        self._next_at = max(now, self._next_at)
+        self.ended = False
+
     # --- what to do --------------------------------------------------------------------------------------------------
 
     def next_start(self, now: float) -> StartAt | None:
@@ -117,7 +127,10 @@ class ShardSubscription:
         size = sum([len(record.data) for record in event.records])
         self._records_waiting += len(numbers)
         self._bytes_waiting += size
-        self._last = numbers[-1] if numbers else self._last
+        if numbers:
+            if self._last < 0:  # From now on the beginning is known, LATEST or not.
+                self._start = StartAt(StartKind.AT_SEQUENCE_NUMBER, event.records[0].sequence_number)
+            self._last = numbers[-1]
         self.millis_behind_latest = event.millis_behind_latest
         if event.continuation_sequence_number is None:
             self.ended = True

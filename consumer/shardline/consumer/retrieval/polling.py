@@ -151,6 +151,15 @@ class ShardPolling:
         self._restart(start)
         self._next_at = max(now, self._next_at) if self._failures else now
 
+    def back_to(self, last: str | None, waiting: tuple[int, int], now: float) -> None:
+        """Forget what was fetched after the record `last` (None: everything): it was not queued.
+
+        `waiting` are the records and bytes that are, and are not consumed.
+        """
+        self._last, self._iterator, self.ended = last, None, False
+        self._records_waiting, self._bytes_waiting = waiting
+        self._next_at = max(now, self._next_at)
+
     # --- what to do --------------------------------------------------------------------------------------------------
 
     def next_call(self, now: float) -> FetchIterator | FetchRecords | None:
@@ -218,6 +227,8 @@ class ShardPolling:
         self._records_waiting += len(records)
         self.millis_behind_latest = page.millis_behind_latest
         if records:
+            if self._last is None:  # From now on the beginning is known, LATEST or not.
+                self._start = StartAt(StartKind.AT_SEQUENCE_NUMBER, records[0].sequence_number)
             self._last = records[-1].sequence_number
         self._iterator = page.next_iterator
         if page.next_iterator is None:
