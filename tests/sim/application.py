@@ -7,6 +7,7 @@ blocking a thread, swallowing its own cancellation. A result counts only if nobo
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -16,6 +17,7 @@ from shardline.local.sim.oracle import user_ids
 from shardline.local.sim.threads import sleep_blocking
 
 from tests.sim.outsiders import MAGIC
+from tests.sim.pools import ProcessDied, VirtualPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, Handler, Record
     from shardline.consumer.policy import FailurePolicy, Parked
     from shardline.consumer.worker import Worker
+    from shardline.local.sim import SimRuntime
 
     from tests.sim.world import World
 
@@ -46,7 +49,7 @@ class Application:
         self.stuck: dict[str, float] = {}
         """Shard -> when a call began that hangs on its thread, or hung for longer than it might."""
 
-    def register(self, worker: Worker) -> None:
+    def register(self, worker: Worker, runtime: SimRuntime) -> None:
         """Register the handler that the knobs ask for."""
         faults = self._faults
         functions: dict[tuple[bool, bool], Handler] = {
@@ -61,6 +64,12 @@ class Application:
             concurrency=per_key(faults.lanes) if faults.lanes > 1 and not faults.per_batch else None,
             on_failure=self._policy(),
         )
+        if faults.processes:
+            tracked = worker._tracked
+            tracked._handlers = {
+                stream: replace(spec, pool=VirtualPool(self._world, spec, runtime, faults.processes))  # type: ignore[arg-type]  # The same contract.
+                for stream, spec in tracked._handlers.items()
+            }
 
     def _policy(self) -> FailurePolicy | None:
         attempts = self._faults.park_attempts
@@ -197,6 +206,8 @@ class Application:
 
     def _fail(self, records: Sequence[Record]) -> None:
         faults, network = self._faults, self._world.network
+        if network.chance(faults.dies, "process died"):
+            raise ProcessDied
         if network.chance(faults.fails, "handler failed"):
             raise HandlerError(records[0].data)  # As applications do; nobody may repeat it.
         if faults.poison and any(_is_poison(record, faults.poison) for record in records):

@@ -21,6 +21,7 @@ from shardline.consumer.driver import cleaning, consumer, sync
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.delivery import Delivery
+from shardline.consumer.driver.lanes import Lanes
 from shardline.consumer.driver.polling import PollingReader
 from shardline.consumer.driver.reader import ShardOver
 from shardline.consumer.driver.sync import ShardSync
@@ -279,6 +280,21 @@ def _failure_skips(original: Any) -> Any:
     return call
 
 
+def _failure_is_done(original: Any) -> Any:
+    async def call(self: Delivery, rest: Any) -> None:
+        if await original(self, rest) is not None:
+            self._through = rest.last
+
+    return call
+
+
+def _lane_failure_is_done(original: Any) -> Any:
+    async def call(self: Lanes, lane: int, record: Any) -> None:
+        await original(self, lane, record)
+
+    return call
+
+
 def _late_results_count(original: Any) -> Any:
     """Keep progress by worker and shard, instead of by tenure."""
     farthest: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
@@ -392,7 +408,10 @@ BUGS: dict[str, Bug] = {
     ),
     "initial sync not retried": Bug(((ShardSync, "initialize", _sync_once),), ("hard start",)),
     "first page of ListShards only": Bug(((ShardSync, "list_shards", _first_page_only),), ("auditor off", "swarm")),
-    "checkpoint at hand-over": Bug(((Delivery, "_in_order", _done_at_hand_over),), ("healthy", "swarm")),
+    "checkpoint at hand-over": Bug(((Delivery, "_one", _done_at_hand_over),), ("healthy", "swarm")),
+    "failure taken for done": Bug(
+        ((Delivery, "_call", _failure_is_done), (Lanes, "_call", _lane_failure_is_done)), ("processes", "swarm")
+    ),
     "batch skipped when the handler raises": Bug(((Delivery, "_call", _failure_skips),), ("swarm",)),
     "late result of a superseded handler accepted": Bug(
         ((Delivery, "progress", _late_results_count), (Delivery, "_call", _looks_at_late_results)), ("superseded",)

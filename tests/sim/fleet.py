@@ -135,21 +135,22 @@ class Fleet:
                 handler_timeout_s=knobs.handler.timeout_s, checkpoint_records=knobs.checkpoint_records
             ),
         )
+        runtime = SimRuntime(
+            host,
+            blocking_s_max=knobs.handler.thread_s,
+            threads=world.sim.threads if knobs.handler.blocking else None,
+        )
         worker = Worker(
             APPLICATION,
             streams=world.streams.listed if world.streams.others else STREAM,
             start="TRIM_HORIZON",
             connection=world.services,
             config=config,
-            runtime=SimRuntime(
-                host,
-                blocking_s_max=knobs.handler.thread_s,
-                threads=world.sim.threads if knobs.handler.blocking else None,
-            ),
+            runtime=runtime,
             listeners=[lambda event: self._watch(slot, event)],
         )
         slot.application = Application(world, slot.worker_id)
-        slot.application.register(worker)
+        slot.application.register(worker, runtime)
         return worker
 
     def _watch(self, slot: Slot, event: Event) -> None:

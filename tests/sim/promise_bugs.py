@@ -6,11 +6,13 @@ Each invariant of `shardline.local.sim.oracles` has at least one here that only 
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from shardline.common.backoff import Backoff
 from shardline.common.bucket import TokenBucket
 from shardline.common.records import Position
+from shardline.consumer.driver.calls import _InProcess as InProcess
 from shardline.consumer.driver.decoding import Decoder
 from shardline.consumer.driver.fanout import FanOutReader
 from shardline.consumer.driver.giving_up import Failures
@@ -114,6 +116,10 @@ def _begins_regardless(_original: Any) -> Any:
     return lambda self, function, arguments: self._noted(function, arguments)
 
 
+def _allowed_for_ever(_original: Any) -> Any:
+    return lambda _self: inf
+
+
 def _malformed_dropped(original: Any) -> Any:
     def piece(self: Decoder, record: Any, check: Any) -> Any:
         made = original(self, record, check)
@@ -208,6 +214,7 @@ PROMISE_BUGS: dict[str, Bug] = {
     "polling runs on after its lease": Bug(((PollingReader, "run", _runs_on),), ("rolling", "healthy")),
     "subscription runs on after its lease": Bug(((FanOutReader, "run", _runs_on),), ("fan-out",)),
     "blocking handler begins without a lease": Bug(((Threads, "_begin", _begins_regardless),), ("late threads",)),
+    "process begins without a lease": Bug(((InProcess, "_until", _allowed_for_ever),), ("processes",)),
     "hung handler keeps its shard": Bug(((Holding, "_watch", _never_hung),), ("hung handlers",)),
     "malformed aggregate dropped": Bug(((Decoder, "_piece", _malformed_dropped),), ("foreign records",)),
     "misplaced records dropped": Bug(((Decoder, "_batch", _misplaced_dropped),), ("foreign records",)),

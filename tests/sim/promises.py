@@ -180,6 +180,28 @@ def _late_threads(seed: int, random: Random) -> Knobs:
     )
 
 
+def _processes(seed: int, random: Random) -> Knobs:
+    """Handlers in processes, which run on while their worker stands still, and end in the midst of a record."""
+    return replace(
+        plain(seed, random, "processes"),
+        handler=HandlerFaults(
+            per_batch=random.random() < 0.3,
+            processes=random.randint(1, 3),
+            lanes=random.choice((1, 1, 3)),
+            park_attempts=random.choice((None, 2)),
+            dies=0.02,
+            fails=0.05,
+            slow=0.4,
+            slow_s=3.0,
+            hangs=0.002,
+            timeout_s=20.0,
+        ),
+        rates=Rates(pause=4.0, partition=1.0, crash=random.choice((0.0, 0.5))),
+        failover_s=5.0,
+        records_per_s=2.0,
+    )
+
+
 def _superseded(seed: int, random: Random) -> Knobs:
     handler = HandlerFaults(
         per_batch=random.random() < 0.3,
@@ -201,6 +223,7 @@ def _superseded(seed: int, random: Random) -> Knobs:
 
 
 PROMISES: dict[str, Callable[[int, Random], Knobs]] = {
+    "processes": _processes,
     "squeezed": _squeezed,
     "late restarts": _late_restarts,
     "producer stall": _stalled,

@@ -49,7 +49,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandlerFaults:
-    """What the application's handler is (`per_batch`, `blocking`, `lanes` at a time), and what it does wrong.
+    """What the application's handler is (`per_batch`, `blocking`, `lanes` or `processes` at once); what it does wrong.
 
     Shares per call, seconds; `stubborn` calls swallow cancellations, `poison` is the share of records at which it
     always fails; a record that has failed `park_attempts` times is parked (None: tried for ever), with `park_keys` its
@@ -61,6 +61,9 @@ class HandlerFaults:
     thread_s: float = 0.05
     """How long a thread may take to begin."""
     lanes: int = 1
+    processes: int = 0
+    dies: float = 0.0
+    """The share of calls in which its process ends."""
     park_attempts: int | None = None
     park_keys: bool = False
     stubborn: float = 0.0

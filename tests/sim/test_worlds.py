@@ -41,6 +41,8 @@ FAST_BUGS = (
     "parent row deleted early",
     "first page of ListShards only",
     "flush forgets what is in flight",
+    "failure taken for done",
+    "process begins without a lease",
     "spurious condition failure taken for a loss",
     "late result of a superseded handler accepted",
     "put takes more than the memory",
