@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from shardline.cli.input import PORT, stream_spec, whole_number
+from shardline.cli.input import PORT, WAIT, stream_spec, whole_number
 from shardline.common.errors import MissingExtra
 
 __all__ = ["app"]
@@ -130,6 +130,28 @@ def demo(
     from shardline.cli.demo.run import run
 
     return run(settings)
+
+
+@app.command()
+def leases(
+    application: Annotated[str, typer.Argument(help="The application whose lease table is meant.")],
+    *,
+    table: Annotated[str | None, typer.Option(metavar="NAME", help="The table, if it has another name.")] = None,
+    wait: Annotated[
+        str, typer.Option(metavar="SECONDS", help="Between two looks, 0 to 600; 0: one look, owners are believed.")
+    ] = "10",
+) -> int:
+    """Show who holds which shard, one JSON object per line, the fleet last; nothing is written.
+
+    States: held; owned (not judged); still (its owner does not renew); unowned; waiting for its parents; finished;
+    unreadable. Exit status 1 where a lease is still, unowned or unreadable. Wait at least a third of the fail-over
+    time, or living owners look still.
+    """
+    wait_s = whole_number("--wait", wait, *WAIT)
+    _require("shardline leases", "consumer", "aiobotocore")
+    from shardline.cli.leases import run
+
+    return run(application, table=table, wait_s=wait_s)
 
 
 @app.command()

@@ -6,9 +6,10 @@ from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import Stream
 from shardline.common.printing import escape
 
-__all__ = ["PORT", "STREAM_SHARDS", "stream_name", "stream_spec", "whole_number"]
+__all__ = ["PORT", "STREAM_SHARDS", "WAIT", "stream_name", "stream_spec", "whole_number"]
 
 PORT = (0, 65_535)
+WAIT = (0, 600)
 STREAM_SHARDS = (1, 10_000)
 _DIGITS_MAX = 20
 _SHOWN_MAX = 40

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from shardline.cli.input import stream_name
 from shardline.common.errors import InvalidInput
 from shardline.common.printing import escape
+from shardline.common.state_items import state_table_name
+from shardline.consumer.config import WorkerConfig, check_application
 from shardline.consumer.parking import FileLot, StreamLot
 from shardline.consumer.parking_aws import S3Lot
 from shardline.consumer.replaying import open_parked_keys
@@ -41,6 +43,7 @@ def run(
     release: bool,
 ) -> int:
     """Do what is asked for; returns 1 where a replay could not release its key."""
+    check_application(application, WorkerConfig())
     if replay is not None and release:
         raise InvalidInput("--release", "given without --replay, which releases too")
     if (replay is not None or release) and (stream is None or key is None):
@@ -67,9 +70,11 @@ async def _run(
         if stream is not None and key is not None and release:
             print(json.dumps({"leases": await parked.release(stream, key)}))
             return 0
-        for one in await parked.keys(stream):
-            if key in (None, one.partition_key):
-                print(json.dumps(_shown(one)))
+        found = [one for one in await parked.keys(stream) if key in (None, one.partition_key)]
+    for one in found:
+        print(json.dumps(_shown(one)))
+    if not found:
+        print(f"nothing of this is parked in {state_table_name(application)}", file=sys.stderr)
     return 0
 
 
