@@ -11,7 +11,7 @@ import pytest
 from shardline.common.errors import Denied, InvalidInput
 from shardline.common.hashing import HashRange
 from shardline.common.ports.lease_store import Put
-from shardline.common.records import SHARD_END, TRIM_HORIZON
+from shardline.common.records import SHARD_END
 from shardline.consumer.config import Fleet, LeaseConfig
 from shardline.consumer.events import CallFailed, LeaseLost, LeasesCreated, RowQuarantined, TaskFailed
 from shardline.consumer.stream_events import HashRangesFilled, RowsBegunAgain, RowsDisputed, StreamRecreated
@@ -21,28 +21,12 @@ from shardline.local.doors.services import LocalServices
 from shardline.local.sim.simulation import run
 
 from tests.consumer.rows import golden_items
+from tests.consumer.tampering import FIRST, SECOND, settled, told
 from tests.consumer.world import QUICK, World
 
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Item
     from shardline.local.sim.simulation import Simulation
-
-FIRST, SECOND = "shardId-000000000000", "shardId-000000000001"
-
-
-def told(world: World, kind: Any, field: str) -> set[Any]:
-    """Return what events of a kind said."""
-    return {event.as_fields()[field] for event in world.named(kind)}
-
-
-async def settled(sim: Simulation) -> World:
-    """Return a world whose worker w0 has handled some records of both shards."""
-    world = World(sim)
-    await world.create()
-    world.start("w0")
-    await world.load(20)
-    await world.drained()
-    return world
 
 
 # --- F38: rows deleted, edited; the table cleared, dropped ---
@@ -163,50 +147,7 @@ def test_a_dropped_table_is_said_and_survived() -> None:
     run(main, until=900)
 
 
-# --- F39: garbage ---
-
-GARBAGE: list[dict[str, Any]] = [
-    {"leaseCounter": "many"},
-    {"leaseCounter": 10**40},
-    {"checkpoint": "somewhere"},
-    {"checkpoint": 7},
-    {"checkpointOwner": 7},
-    {"parentShardId": "shardId-000000000009"},
-    {"startingHashKey": "9" * 60},
-    {"pendingCheckpoint": "x"},
-]
-
-
-@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda one: next(iter(one)))
-@pytest.mark.parametrize("held", [True, False])
-def test_a_garbage_row_is_quarantined_and_left_alone(garbage: dict[str, Any], held: bool) -> None:
-    """Said with its key and reason, not written; the other lease is read on as if nothing had happened.
-
-    Only a holder that still has the counter right goes on to write its own checkpoint, over whatever stands there.
-    """
-
-    async def main(sim: Simulation) -> None:
-        world = await settled(sim)
-        if not held:
-            await world.stop()
-        world.overwrite(FIRST, **garbage)
-        if not held:
-            world.start("w1")
-        item = world.item(FIRST)
-        await world.load(60)
-        after = world.item(FIRST)
-        written_over = held and bool({"checkpoint", "pendingCheckpoint"} & garbage.keys()) and FIRST in world.rows()
-        assert written_over or FIRST in told(world, RowQuarantined, "lease")  # A holder may renew before anybody looks.
-        if not held:
-            assert after == item
-        elif not {"checkpoint", "pendingCheckpoint"} & garbage.keys():
-            assert {name: after[name] for name in garbage} == garbage
-        await world.stop()
-        keys = {key for key, row in world.rows().items() if row.checkpoint != TRIM_HORIZON}
-        assert SECOND in keys
-        assert world.named(TaskFailed) == []
-
-    run(main, until=900)
+# --- F39: items of other kinds ---
 
 
 def test_unknown_kinds_of_items_are_skipped_and_kept() -> None:
