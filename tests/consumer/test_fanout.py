@@ -35,6 +35,28 @@ def event(*numbers: int, then: str | None = "go on") -> SubscribeEvent:
     return SubscribeEvent([KinesisRecord(str(n), b"xyz", "k", 0.0) for n in numbers], continuation, 7)
 
 
+def test_a_connection_that_a_seek_abandons_amid_failures_has_failed_too() -> None:
+    """Nobody hears of it: were it forgotten, whoever seeks often would connect often, and never back off (I17)."""
+    made = subscription()
+    made.on_failed(0.0)
+    due = made.next_wakeup()
+    assert due is not None
+    assert made.next_start(due) is not None
+    made.seek(CHECKPOINT, due + 0.1)
+    again = made.next_wakeup()
+    assert again is not None
+    assert again > due + 0.1
+    assert made.next_start(due + 0.1) is None
+
+
+def test_a_connection_that_a_seek_ends_otherwise_is_followed_at_once() -> None:
+    """Where connections succeed, reading elsewhere begins at once."""
+    made = subscription()
+    assert made.next_start(0.0) is not None
+    made.seek(CHECKPOINT, 1.0)
+    assert made.next_start(1.0) == CHECKPOINT
+
+
 def test_a_new_connection_starts_behind_the_last_event() -> None:
     """First at the checkpoint, later after the continuation number, also of an event without records."""
     shard = subscription()

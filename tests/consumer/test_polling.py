@@ -162,6 +162,29 @@ def test_seeking_starts_elsewhere() -> None:
     assert shard.next_call(2.0) == FetchIterator(start)
 
 
+def test_a_call_that_a_seek_abandons_amid_failures_has_failed_too() -> None:
+    """Nobody hears its answer: were it forgotten, whoever seeks often would call often, and never back off (I17)."""
+    shard = polling()
+    shard.on_failed(1.0)
+    due = shard.next_wakeup(1.0)
+    assert due is not None
+    assert isinstance(shard.next_call(due), FetchRecords)
+    shard.seek(StartAt(StartKind.LATEST), due + 0.1)
+    again = shard.next_wakeup(due + 0.1)
+    assert again is not None
+    assert again > due + 0.1
+    assert shard.next_call(due + 0.1) is None
+    assert shard.next_call(again) == FetchIterator(StartAt(StartKind.LATEST))
+
+
+def test_a_call_that_a_seek_abandons_otherwise_is_forgotten() -> None:
+    """Where calls succeed, reading elsewhere begins at once."""
+    shard = polling()
+    assert isinstance(shard.next_call(1.0), FetchRecords)
+    shard.seek(StartAt(StartKind.LATEST), 1.0)
+    assert shard.next_call(1.0) == FetchIterator(StartAt(StartKind.LATEST))
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3_000_000), st.booleans(), st.floats(0, 0.5)), min_size=1, max_size=60),
 )

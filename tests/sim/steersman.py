@@ -56,6 +56,16 @@ class _Chaos(Chaos):
         super().__init__(world)
         self._acts.append((_STEERED_PER_MINUTE, self._steer))
 
+    def _begun(self, worker: Worker, shard: str | None) -> None:
+        """Tell of readers that begin by order, which may do so amid an outage (I17)."""
+        slot = next((one for one in self._world.fleet.slots if one.worker is worker), None)
+        if self._world.storms is not None and slot is not None and slot.host is not None:
+            self._world.storms.begun(slot.host.name, 1 if shard is not None else len(worker.shards()))
+
+    def _resume(self, worker: Worker, shard: str | None) -> None:
+        self._begun(worker, shard)
+        worker.resume(shard=shard)
+
     def _steer(self) -> None:
         victim = self._victim()
         if victim is None or victim.worker is None:
@@ -67,7 +77,7 @@ class _Chaos(Chaos):
         if drawn < 0.4:
             self._count("steered: pause")
             worker.pause(shard=shard)
-            self._world.sim.at(self._world.sim.now + random.random() * _PAUSE_S_MAX, worker.resume, None, shard)
+            self._world.sim.at(self._world.sim.now + random.random() * _PAUSE_S_MAX, self._resume, worker, shard)
         elif drawn < 0.6:
             self._count("steered: back")
             back_s = self._world.sim.wall_s - random.random() * 120
@@ -84,7 +94,7 @@ class _Chaos(Chaos):
         positions = self._world.oracle.shards[shard].positions
         if positions:
             worker.seek(positions[-1], shard=shard, skip=True)
-        worker.resume(shard=shard)
+        self._resume(worker, shard)
 
     def _seek_record(self, worker: Worker, shard: str) -> None:
         positions = self._world.oracle.shards[shard].positions
@@ -100,7 +110,7 @@ class _Chaos(Chaos):
         """Let everybody read on, too."""
         for slot in self._world.fleet.slots:
             if slot.worker is not None:
-                slot.worker.resume()
+                self._resume(slot.worker, None)
         super().end()
 
 

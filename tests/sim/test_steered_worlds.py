@@ -23,7 +23,7 @@ ACTS = ("pause", "back", "record", "skip")
 
 @pytest.mark.slow
 @pytest.mark.untraced
-@pytest.mark.parametrize("profile", ["healthy", "swarm", "reshard storm", "lost replies"])
+@pytest.mark.parametrize("profile", ["healthy", "swarm", "reshard storm", "lost replies", "blackout"])
 def test_steered_worlds_break_nothing(profile: str) -> None:
     """Pauses, seeks and skips amid crashes and reshards: every invariant holds, and each act happened."""
     acts, reached = Counter[str](), Counter[str]()

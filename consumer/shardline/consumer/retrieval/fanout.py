@@ -29,6 +29,7 @@ class ShardSubscription:
 
     __slots__ = (
         "_bytes_waiting",
+        "_connecting",
         "_continuation",
         "_failures",
         "_last",
@@ -48,6 +49,7 @@ class ShardSubscription:
         self._random = random
         self._continuation: str | None = None
         self._last = -1
+        self._connecting = False
         self._failures = 0
         self._next_at = now
         self._records_waiting = 0
@@ -59,13 +61,17 @@ class ShardSubscription:
     def seek(self, start: StartAt, now: float) -> None:
         """Read on from another position; what waits for the handler is the driver's to drop, and counts no more.
 
-        At once, unless connections fail: then no sooner than the next one was due.
+        At once, unless connections fail: then no sooner than the next one was due. One that is being made then has
+        failed as well, for nobody hears of it.
         """
         self._start = start
         self._continuation = None
         self._last = -1
         self._records_waiting = self._bytes_waiting = 0
+        if self._connecting and self._failures:
+            self.on_failed(now)
         self._next_at = max(now, self._next_at) if self._failures else now
+        self._connecting = False
         self.ended = False
 
     def back_to(self, last: str | None, waiting: tuple[int, int], now: float) -> None:
@@ -84,6 +90,7 @@ class ShardSubscription:
         """Return where to connect from now; None before `next_wakeup`, without room, and after the end."""
         if self.ended or now < self._next_at or not self.has_room:
             return None
+        self._connecting = True
         if self._continuation is None:
             return self._start
         return StartAt(StartKind.AFTER_SEQUENCE_NUMBER, self._continuation)
@@ -123,6 +130,7 @@ class ShardSubscription:
         if any(number <= before for before, number in zip([self._last, *numbers], numbers, strict=False)):
             self.disbelieved += 1
             return None
+        self._connecting = False
         self._failures = 0
         size = sum([len(record.data) for record in event.records])
         self._records_waiting += len(numbers)
@@ -145,10 +153,12 @@ class ShardSubscription:
 
     def on_closed(self, now: float) -> None:
         """Take the end of a connection (the service ends each after five minutes): connect again at once."""
+        self._connecting = False
         self._next_at = now
 
     def on_failed(self, now: float, *, in_use: bool = False) -> None:
         """Take a connection that failed or broke: again later; one refused as in use, after the service's pause."""
+        self._connecting = False
         self._failures += 1
         delay = _BACKOFF.delay_s(self._failures, self._random)
         self._next_at = now + max(delay, SUBSCRIBE_AGAIN_AFTER_S if in_use else 0.0)

@@ -108,6 +108,7 @@ class ShardPolling:
         "_backoff",
         "_bytes",
         "_bytes_waiting",
+        "_calling",
         "_failures",
         "_idle_s",
         "_iterator",
@@ -131,6 +132,7 @@ class ShardPolling:
         self._bytes_waiting = 0
         self._records_waiting = 0
         self.millis_behind_latest: int | None = None
+        self._calling = False
         self._failures = 0
         self._next_at = now
         self._restart(start)
@@ -145,11 +147,15 @@ class ShardPolling:
     def seek(self, start: StartAt, now: float) -> None:
         """Read on from another position; what waits for the handler is the driver's to drop, and counts no more.
 
-        At once, unless calls fail: then no sooner than the next one was due, or who seeks often would call often.
+        At once, unless calls fail: then no sooner than the next one was due, or who seeks often would call often. One
+        that is under way then has failed as well, for nobody hears its answer.
         """
         self._bytes_waiting = self._records_waiting = 0
         self._restart(start)
+        if self._calling and self._failures:
+            self.on_failed(now)
         self._next_at = max(now, self._next_at) if self._failures else now
+        self._calling = False
 
     def back_to(self, last: str | None, waiting: tuple[int, int], now: float) -> None:
         """Forget what was fetched after the record `last` (None: everything): it was not queued.
@@ -167,6 +173,7 @@ class ShardPolling:
         due = self.next_wakeup(now)
         if due is None or due > now:
             return None
+        self._calling = True
         if self._iterator is None:
             return FetchIterator(self._position())
         self._reads.take(now, 1)
@@ -213,6 +220,7 @@ class ShardPolling:
 
     def on_iterator(self, iterator: str, now: float) -> None:
         """Take a new iterator."""
+        self._calling = False
         self._iterator = iterator
         self._next_at = now
         # `_failures` stays: an iterator that comes back and expires at once, again and again, must not make a hot loop.
@@ -221,6 +229,7 @@ class ShardPolling:
         """Take a page and return its bytes; the driver keeps the records until `on_consumed`."""
         records: Sequence[KinesisRecord] = page.records
         size = sum([len(record.data) for record in records])
+        self._calling = False
         self._failures = 0
         self._bytes.take(now, size)
         self._bytes_waiting += size
@@ -248,11 +257,13 @@ class ShardPolling:
         if self._failures:
             self.on_failed(now)
         else:
+            self._calling = False
             self._failures = 1
             self._next_at = now
 
     def on_failed(self, now: float) -> None:
         """Take a call that failed or was throttled: the same again, later each time."""
+        self._calling = False
         self._failures += 1
         self._next_at = now + self._backoff.delay_s(self._failures, self._random)
 

@@ -15,6 +15,8 @@ INVARIANTS: Final = {
     "I17": "While a service answers nothing, a host's calls to it decay to a floor, and do not come back at once.",
 }
 WINDOW_S: Final = 10.0
+_NOTICING: Final = 3
+"""How many calls more than a settled reader's a new one makes in its first ten seconds: its back-off begins."""
 
 
 class Storms:
@@ -32,6 +34,7 @@ class Storms:
         self._settle_s = settle_s
         self._from_s = self._until_s = float("inf")
         self._calls: dict[str, deque[float]] = {}
+        self._begun: dict[str, deque[tuple[float, int]]] = {}
         self._seconds: Counter[int] = Counter()
         self.most = 0
         """The most calls that a host made in ten seconds of the settled outage."""
@@ -40,6 +43,10 @@ class Storms:
         """Note that the service answers nothing for so long from now on."""
         now = self._judge.simulation.now
         self._from_s, self._until_s = now + self._settle_s, now + seconds
+
+    def begun(self, host: str, readers: int) -> None:
+        """Note that so many of a host's readers begin to read just now, by order: they have noticed nothing yet."""
+        self._begun.setdefault(host, deque()).append((self._judge.simulation.now, readers))
 
     def sent(self, sender: Sender) -> None:
         """Take a call at the moment it is sent."""
@@ -65,5 +72,12 @@ class Storms:
         while calls[0] <= at_s - WINDOW_S:
             calls.popleft()
         self.most = max(self.most, len(calls))
-        if len(calls) == self._floor + 1:
+        if len(calls) > self._floor + _NOTICING * self._readers_begun(host, at_s):
             self._judge.violate("I17", host, f"{len(calls)} calls within {WINDOW_S:g} s to a service that is out")
+
+    def _readers_begun(self, host: str, at_s: float) -> int:
+        """Return how many readers were begun so lately that a window holds their first calls."""
+        begun = self._begun.get(host, deque())
+        while begun and begun[0][0] <= at_s - 2 * WINDOW_S:
+            begun.popleft()
+        return sum(readers for _, readers in begun)
