@@ -101,3 +101,27 @@ def test_what_follows_shards_that_retention_took_is_read_at_once(reshard: Callab
         assert (world.lost, world.duplicates, world.disorder) == ([], 0, [])
 
     run(main, until=30 * 3600)
+
+
+def test_a_worker_that_leaves_gives_back_what_it_was_assigned_a_moment_before() -> None:
+    """A lease that it had not begun would stand still for the fail-over time, in each step of a rolling deploy."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        for name in ("w0", "w1"):
+            world.start(name)
+        await world.load(20)
+        await world.drained()
+        (moved,) = (key for key, row in world.rows().items() if row.owner == "w0")
+        counter = world.rows()[moved].counter
+        world.workers["w1"].stop()
+        world.overwrite(moved, leaseOwner="w1", leaseCounter=counter + 1)  # As a leader does who has not seen it go.
+        await world.stop("w1")
+        assert world.rows()[moved].owner != "w1"
+        await world.load(5)
+        await world.drained()
+        await world.stop()
+        assert (world.lost, world.disorder) == ([], [])
+
+    run(main, until=600)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from shardline.common.errors import ServiceError
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
+from shardline.consumer.config import Fleet as FleetKind
 from shardline.consumer.events import BatchProcessed, LeaseAcquired, LeaseLost
 from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.worker import Worker
@@ -103,8 +104,9 @@ class Fleet:
         if world.knobs.orderly or not world.chaos.on:
             within_s = _STOP_S + 2 * world.knobs.failover_s
             stuck = {} if slot.application is None else slot.application.stuck
+            began_s = slot.began_s if world.knobs.fleet is FleetKind.KCL2 else None
             for leaving in world.streams.leavings:
-                leaving.left(slot.worker_id, took_s=took_s, within_s=within_s, began_s=slot.began_s, stuck=stuck)
+                leaving.left(slot.worker_id, took_s=took_s, within_s=within_s, began_s=began_s, stuck=stuck)
         if self._stopping:
             return
         await asyncio.sleep(world.knobs.restart_s * world.sim.random.random())

@@ -331,6 +331,7 @@ class Worker(Registering, Steered):
         await asyncio.wait((running,))  # A loop that still runs would seek again what is given up now.
         await membership.leave()
         unclean = await holdings.close(self.config.delivery.stop_timeout_s)
+        await membership.left()
         self.events.emit(WorkerStopped(worker_id=context.me, unclean=unclean))
 
     def __repr__(self) -> str:

@@ -29,6 +29,7 @@ _EAGER_ROUNDS: Final = 10
 """A worker that has just started looks five times as often, twice the fail-over time long; so does one that leases are
 being handed to, as long as it waits for them."""
 _PAGES_MAX: Final = 1000
+_LAST_LOOKS: Final = 5
 
 
 class Discovery:
@@ -78,11 +79,8 @@ class Discovery:
     async def _look(self, key: str) -> bool:
         """Adopt a lease if it is ours by now; False while its former owner has it."""
         context = self._context
-        item = await context.store.get(
-            context.table, Key(LEASE_KEY, key), consistent=True, timeout_s=context.times.timeout_s
-        )
-        row = None if item is None else read_row(item)
-        if not isinstance(row, LeaseRow) or row.owner != context.me:
+        row = await self._read(key)
+        if row is None or row.owner != context.me:
             return True
         if context.plan_for(row) is None:
             self._stray_rows[key] = row
@@ -91,13 +89,41 @@ class Discovery:
             self._holdings.adopt(row)
         return row.checkpoint_owner is None
 
+    async def _read(self, key: str) -> LeaseRow | None:
+        context = self._context
+        item = await context.store.get(
+            context.table, Key(LEASE_KEY, key), consistent=True, timeout_s=context.times.timeout_s
+        )
+        row = None if item is None else read_row(item)
+        return row if isinstance(row, LeaseRow) else None
+
     async def _give_back_strays(self) -> None:
         """Unown what is due; one that cannot be is tried again in the next round."""
-        context = self._context
         counters = {key: row.counter for key, row in self._stray_rows.items()}
-        for key in self._stray_leases.on_round(counters, context.runtime.monotonic()):
+        for key in self._stray_leases.on_round(counters, self._context.runtime.monotonic()):
             try:
-                write = context.writes.evict(self._stray_rows[key])
-                await context.store.write(write, timeout_s=context.times.timeout_s)
+                await self._unown(self._stray_rows[key])
             except (ServiceError, ProtocolViolation) as error:
-                context.report("lease.give_back", error, key)
+                self._context.report("lease.give_back", error, key)
+
+    async def _unown(self, row: LeaseRow) -> None:
+        context = self._context
+        await context.store.write(context.writes.evict(row), timeout_s=context.times.timeout_s)
+
+    async def give_back(self) -> None:
+        """As a worker that has left: unown what was assigned to it a moment before, and never begun.
+
+        Looks until there is nothing, a few times at most: the leader may still have it in mind. What this misses is
+        taken as from the dead. One that is still being handed over is its former owner's.
+        """
+        try:
+            for _ in range(_LAST_LOOKS):
+                keys = [key for key in await self._assigned() if not self._holdings.let_go(key)]
+                rows = [row for key in keys if (row := await self._read(key)) is not None]
+                mine = [row for row in rows if row.owner == self._context.me and row.checkpoint_owner is None]
+                if not mine:
+                    return
+                for row in mine:
+                    await self._unown(row)
+        except (ServiceError, ProtocolViolation) as error:
+            self._context.report("lease.give_back", error)

@@ -208,6 +208,7 @@ class Holdings:
         self._sync = sync
         self._holdings: dict[str, Holding] = {}
         self._avoid: dict[str, float] = {}
+        self._let_go: set[str] = set()
         self._closing = False
 
     def __contains__(self, key: object) -> bool:
@@ -260,6 +261,10 @@ class Holdings:
             if holding.hung:  # Others shall try first.
                 self._avoid[key] = self._context.runtime.monotonic() + _AVOID_FAILOVERS * self._context.times.failover_s
 
+    def let_go(self, key: str) -> bool:
+        """Say whether a lease was held when all were given back, or given up for its handler hung: it is done with."""
+        return key in self._let_go or key in self._avoid
+
     async def stop_stream(self, stream_name: str | None, timeout_s: float) -> tuple[int, int]:
         """Give a stream's leases back; return how many there were, and how many could not be given back."""
         held = [one for one in self.all() if one.lease.row.stream_name == stream_name]
@@ -280,6 +285,7 @@ class Holdings:
         """Give every lease back; return how many could not be. No lease is taken any more."""
         self._closing = True
         held = self.all()
+        self._let_go = {holding.lease.key for holding in held}
         async with asyncio.TaskGroup() as group:
             for holding in held:
                 self._context.runtime.spawn(group, holding.stop(timeout_s), name=f"stop {holding.lease.key}")

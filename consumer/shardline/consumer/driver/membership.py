@@ -38,6 +38,7 @@ class Membership:
         self.plan = plan
         self._reporter = Reporter(context, plan.metrics)
         self._lock: LockKeeper | None = None
+        self._discovery: Discovery | None = None
         self._look_again = asyncio.Event()
 
     async def prepare(self) -> None:
@@ -72,6 +73,11 @@ class Membership:
         if self._lock is not None:
             await self._lock.release()
 
+    async def left(self) -> None:
+        """Give back what was assigned to this worker while it gave the others back."""
+        if self._discovery is not None:
+            await self._discovery.give_back()
+
     def _loops(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
         context, plan = self._context, self.plan
         loops: list[tuple[str, Callable[[], Awaitable[None]]]] = []
@@ -80,16 +86,16 @@ class Membership:
         if context.config.leases.clean_up:
             loops.append(("cleaner", Cleaner(context, self._holdings, self._sync).run))
         if plan.version.takes_leases:
-            self._lock = None
+            self._lock = self._discovery = None
             loops.append(("taker", TakingLoop(context, self._holdings, self._sync).run))
             return loops
         changed = asyncio.Event()
         lock = LockKeeper(context, plan.lock, changed)
         watch = Watch(context, self._holdings, self._sync, plan, lock, changed, self._still_true)
-        self._lock = lock
+        self._lock, self._discovery = lock, Discovery(context, self._holdings)
         loops.append(("leader lock", lock.run))
         loops.append(("watch", watch.run))
-        loops.append(("discovery", Discovery(context, self._holdings).run))
+        loops.append(("discovery", self._discovery.run))
         return loops
 
     async def _still_true(self) -> bool:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from shardline.local.sim.hosts import Host
     from shardline.local.sim.judge import Judge
+    from shardline.local.sim.truth import Lease
 
 __all__ = ["INVARIANTS", "Leaving"]
 
@@ -18,6 +19,7 @@ INVARIANTS: Final = {
     "I18": "Whoever has left leaves nothing that runs behind: no task, no thread, no timer, no subscription.",
 }
 
+_LAST_S: Final = 1.0
 _NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
 
 
@@ -33,15 +35,16 @@ class Leaving:
         *,
         took_s: float,
         within_s: float,
-        began_s: float = 0.0,
+        began_s: float | None = None,
         stuck: Mapping[str, float] = _NOTHING,
     ) -> None:
         """Judge a worker that has left, no fault being in the way: how long it took, what it still holds.
 
-        It gives back what it knew of: each lease of which a write of its was applied since it `began_s`. One that it
-        was assigned a moment ago, or that an earlier process of its name held, is taken as from the dead. `stuck` says
-        since when a call of its handler hangs on a shard's thread, or hung for longer than it might: such a lease
-        runs out, for nobody can end a thread, and a successor would have worked beside it.
+        It gives back all that the table says is its own, but for what it was assigned in its last second. Who takes
+        leases by itself (KCL 2.x) and finds none that way, says when it `began_s`: it gives back those of which a write
+        of its was applied since; what an earlier process of its name held is taken as from the dead. `stuck` says since
+        when a call of its handler hangs on a shard's thread, or hung for longer than it might: such a lease runs out,
+        for nobody can end a thread, and a successor would have worked beside it.
         """
         if took_s > within_s:
             self._judge.violate("I13", worker_id, f"took {took_s:.1f} s to leave, and had {within_s:.1f} s")
@@ -51,10 +54,15 @@ class Leaving:
             held_s = lease.epochs[-1].started.at_s
             if stuck.get(lease.shard_id, -1.0) >= held_s:
                 self._judge.reached["left with a handler that hangs"] += 1
-            elif lease.sent_s < max(held_s, began_s):
+            elif self._unknown(lease, held_s, began_s):
                 self._judge.reached["left before it knew of a lease"] += 1
             else:
                 self._judge.violate("I13", lease.key, f"still belongs to {worker_id}, who has left")
+
+    def _unknown(self, lease: Lease, held_s: float, began_s: float | None) -> bool:
+        if began_s is not None:
+            return lease.sent_s < max(held_s, began_s)
+        return lease.sent_s < held_s and held_s > self._judge.simulation.now - _LAST_S
 
     def stored(self) -> None:
         """Judge the checkpoints once all have left: nothing that was processed comes again."""
