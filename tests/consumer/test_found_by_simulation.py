@@ -90,6 +90,7 @@ def test_what_follows_shards_that_retention_took_is_read_at_once(reshard: Callab
         world.start("w0", start=start, leases=leases)
         await asyncio.sleep(10)
         await world.load(3)
+        await world.drained()
         await world.stop()
         reshard(world)
         await asyncio.sleep(25 * 3600)
