@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardline.common.bucket import TokenBucket
 from shardline.common.errors import InvalidInput
 from shardline.common.ports.kinesis import GetRecordsPage, StartAt, StartKind
 from shardline.common.records import AT_TIMESTAMP, LATEST, TRIM_HORIZON, KinesisRecord
@@ -190,7 +192,7 @@ def test_a_call_that_a_seek_abandons_otherwise_is_forgotten() -> None:
 )
 def test_the_shards_limits_hold(pages: list[tuple[int, bool, float]]) -> None:
     """Over any run: at most 5 reads per second, and 2 MiB per second, each with its burst, whatever comes back."""
-    shard = polling(prefetch_bytes=10**12)
+    shard = polling(prefetch_bytes=10**12, reads_per_s=5.0)
     now, reads, total, last = 0.0, 0, 0, 0
     for size, behind, took in pages:
         wakeup = shard.next_wakeup(now)
@@ -231,8 +233,8 @@ def test_settings_out_of_range_are_refused(settings: dict[str, float]) -> None:
 
 
 def test_no_second_sees_more_than_five_reads() -> None:
-    """A shard that is behind is read five times in any second, after a pause too: no burst comes on top."""
-    shard = polling()
+    """Allowed all of them, a shard that is behind is read five times in any second, after a pause too: no burst."""
+    shard = polling(reads_per_s=5.0)
     reads: list[float] = []
     now = 100.0
     for number in range(1, 30):
@@ -258,3 +260,69 @@ def test_what_was_not_queued_is_fetched_again() -> None:
     latest.back_to("6", (2, 20), 1.0)
     assert (latest.ended, latest.waiting) == (False, (2, 20))
     assert latest.next_call(1.0) == FetchIterator(StartAt(StartKind.AFTER_SEQUENCE_NUMBER, "6"))
+
+
+class SharedShard:
+    """A shard that takes five reads a second from everybody: readers of ours that catch up, others at a fixed pace."""
+
+    def __init__(self, ours: int, *others: float) -> None:
+        self.ours = [ShardPolling(HORIZON, PollingSettings(), Random(seed), 0.0) for seed in range(ours)]
+        self.read = Counter[str]()
+        self._bucket = TokenBucket(5, 5, 0.0)
+        self._others = {f"other {number}": period for number, period in enumerate(others)}
+        self._due = {name: Random(name).random() for name in self._others}
+        self._random = Random(5)
+
+    def play(self, seconds: int) -> None:
+        """Let everybody read, in steps of 10 ms."""
+        for step in range(100 * seconds):
+            now = step / 100
+            for name, due in self._due.items():
+                if now >= due:
+                    self._due[name] = now + self._others[name]
+                    self.read[name] += self._bucket.try_take(now, 1)
+            for number, one in self._random.sample(list(enumerate(self.ours)), len(self.ours)):
+                self._turn(f"ours {number}", one, now)
+
+    def _turn(self, name: str, one: ShardPolling, now: float) -> None:
+        call = one.next_call(now)
+        if isinstance(call, FetchIterator):
+            one.on_iterator("i", now)
+        elif call is not None and self._bucket.try_take(now, 1):
+            self.read[name] += 1
+            one.on_consumed(1, one.on_page(page(self.read[name], behind=10_000), now))
+        elif call is not None:
+            one.on_throttled(now)
+
+
+@pytest.mark.parametrize("ours", [1, 2, 3])
+def test_several_readers_of_a_shard_share_it_evenly(ours: int) -> None:
+    """Each gets about its part of the five reads, and together they use nearly all of them; alone it leaves one."""
+    shard = SharedShard(ours)
+    shard.play(300)
+    fair = 300 * 5 / max(ours, 1.25)
+    assert all(0.75 * fair <= reads <= 1.3 * fair for reads in shard.read.values())
+    assert sum(shard.read.values()) > (0.95 if ours > 1 else 0.79) * 300 * 5
+
+
+@pytest.mark.parametrize("others", [1, 3])
+def test_who_reads_less_than_his_part_is_left_alone(others: int) -> None:
+    """Beside a reader of ours that catches up, those that ask once a second (as a KCL does) get most of their reads."""
+    shard = SharedShard(1, *[1.0] * others)
+    shard.play(300)
+    assert all(shard.read[f"other {number}"] > 0.8 * 300 for number in range(others))
+    assert shard.read["ours 0"] > 1.5 * 300
+
+
+def test_a_share_that_was_left_comes_back() -> None:
+    """Within a minute of the last throttled read its own limit is used again."""
+    one = polling()
+    for _ in range(5):
+        one.on_throttled(0.0)
+    now, reads = 100.0, 0
+    while now < 220.0:
+        if one.next_call(now) is not None:
+            reads += now >= 160.0
+            one.on_consumed(1, one.on_page(page(int(now * 1000), behind=9), now))
+        now += 0.01
+    assert reads >= 0.98 * 60 * 4

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from shardline.common.errors import IteratorExpired, NotFound, ProtocolViolation, Rejected, ServiceError
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.reader import ROOM_POLL_S, Reached, Reader, ShardOver, Unreadable
-from shardline.consumer.retrieval.polling import FetchIterator, ShardPolling
+from shardline.consumer.retrieval.polling import FetchIterator, FetchRecords, ShardPolling
 from shardline.consumer.rounds import PageRead
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.driver.sync import ShardSync
     from shardline.consumer.leases.row import LeaseRow
-    from shardline.consumer.retrieval.polling import FetchRecords
 
 __all__ = ["PollingReader"]
 
@@ -62,7 +61,9 @@ class PollingReader(Reader):
             return self._refused() if isinstance(call, FetchIterator) and isinstance(error, Rejected) else None
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("shard.read", error, self._row.key)
-            self._polling.on_failed(self._context.runtime.monotonic())
+            throttled = isinstance(error, ServiceError) and error.throttled and isinstance(call, FetchRecords)
+            failed = self._polling.on_throttled if throttled else self._polling.on_failed
+            failed(self._context.runtime.monotonic())
         return None
 
     async def _fetch_iterator(self, call: FetchIterator) -> None:

@@ -1,6 +1,7 @@
 """One shard's polling as a core: which call comes next, when, and from which position.
 
 Invariants: a page is read only while there is room for it; calls stay within the shard's 5 reads and 2 MiB per second;
+a read that is throttled means that others read the shard, too: they are made room;
 an expired or lost iterator is replaced by one after the last record *fetched in this tenure*, or at the stored
 checkpoint when there is none: never at the application's start position again (F15); an empty page is never the end of
 a shard (F14), and the end is only believed when its children are known.
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 __all__ = ["FetchIterator", "FetchRecords", "PollingSettings", "ShardPolling", "starting_at"]
 
 
+_SHARE_MIN: Final = 0.1
+_SHARE_CUT: Final = 0.6
+_SHARE_GROWTH_PER_S: Final = 0.02
+"""What is left of the shard's limits after a throttled read, and how it comes back: the whole within a minute.
+
+Taking a part away and growing by steps makes several who know nothing of each other share a limit evenly; whoever
+reads less than his part (a KCL at its default, once a second) is left alone most of the time.
+"""
 _IDLE_S_MIN: Final = 1 / SHARD_READS_PER_S
 _IDLE_S_MAX: Final = 3600
 _RATE_MIN: Final = 0.001
@@ -43,8 +52,10 @@ class PollingSettings:
     """How a shard is polled; raises `InvalidInput` for values out of range.
 
     `idle_s` is the pause at the head of the stream after a page with records, `idle_s_max` the one it grows to while
-    pages stay empty; behind the head pages follow each other as fast as the shard's limits allow. At most
-    `prefetch_records` and `prefetch_bytes` wait for the handler per shard (one page may exceed them).
+    pages stay empty; behind the head pages follow each other as fast as `reads_per_s` and `bytes_per_s` allow. Of the
+    shard's five reads a second one is left to others, for who took all would not even see that they are throttled;
+    whenever a read is throttled itself, less is taken for up to a minute, so that several share the limits evenly. At
+    most `prefetch_records` and `prefetch_bytes` wait for the handler per shard (one page may exceed them).
     """
 
     idle_s: float = 0.25
@@ -52,7 +63,7 @@ class PollingSettings:
     page_records: int = GET_RECORDS_LIMIT_MAX
     prefetch_records: int = 30_000
     prefetch_bytes: int = 8 * 1024 * 1024
-    reads_per_s: float = float(SHARD_READS_PER_S)
+    reads_per_s: float = 0.8 * SHARD_READS_PER_S
     bytes_per_s: float = float(SHARD_READ_BYTES_PER_S)
     timeout_s: float = 10.0
 
@@ -118,6 +129,8 @@ class ShardPolling:
         "_reads",
         "_records_waiting",
         "_settings",
+        "_share",
+        "_share_at",
         "_start",
         "ended",
         "millis_behind_latest",
@@ -134,6 +147,8 @@ class ShardPolling:
         self.millis_behind_latest: int | None = None
         self._calling = False
         self._failures = 0
+        self._share = 1.0
+        self._share_at = now
         self._next_at = now
         self._restart(start)
 
@@ -162,7 +177,7 @@ class ShardPolling:
 
         `waiting` are the records and bytes that are, and are not consumed.
         """
-        self._last, self._iterator, self.ended = last, None, False
+        self._last, self._iterator, self.ended, self._calling = last, None, False, False
         self._records_waiting, self._bytes_waiting = waiting
         self._next_at = max(now, self._next_at)
 
@@ -231,6 +246,8 @@ class ShardPolling:
         size = sum([len(record.data) for record in records])
         self._calling = False
         self._failures = 0
+        if self._share < 1.0:
+            self._take_share(now, min(1.0, self._share + (now - self._share_at) * _SHARE_GROWTH_PER_S))
         self._bytes.take(now, size)
         self._bytes_waiting += size
         self._records_waiting += len(records)
@@ -261,8 +278,18 @@ class ShardPolling:
             self._failures = 1
             self._next_at = now
 
+    def on_throttled(self, now: float) -> None:
+        """Take a call that was refused for the shard's rate, which others use as well: leave them more of it."""
+        self._take_share(now, max(_SHARE_MIN, self._share * _SHARE_CUT))
+        self.on_failed(now)
+
+    def _take_share(self, now: float, share: float) -> None:
+        self._share, self._share_at = share, now
+        self._reads.set_rate(now, self._settings.reads_per_s * share)
+        self._bytes.set_rate(now, self._settings.bytes_per_s * share)
+
     def on_failed(self, now: float) -> None:
-        """Take a call that failed or was throttled: the same again, later each time."""
+        """Take a call that failed: the same again, later each time."""
         self._calling = False
         self._failures += 1
         self._next_at = now + self._backoff.delay_s(self._failures, self._random)
