@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from shardline.common.errors import Closed, InvalidInput
+from shardline.common.finished import check_finished
 from shardline.consumer import (
     DeliveryConfig,
     FormerStreams,
@@ -25,7 +26,7 @@ from shardline.consumer import (
 )
 from shardline.consumer.blocking import ShardProcessor as BlockingProcessor
 from shardline.consumer.config import Fleet, Malformed, Retrieval
-from shardline.consumer.spec import HandlerSpec, check_finished
+from shardline.consumer.spec import HandlerSpec
 from shardline.local.sim.simulation import Simulation, run
 
 from tests.consumer.world import World
@@ -186,6 +187,9 @@ def test_a_plain_function_that_returns_a_coroutine_fails() -> None:
     check_refused("handler", spec.function, None)
     check_finished("lot", None)
     check_finished("lot", "anything else")
+    for answer in (iter(()), iter([1])):
+        check_finished("lot", answer)
+    check_refused("lot", check_finished, "lot", (one for one in (1, 2)))
 
 
 def test_such_a_handler_holds_its_shard() -> None:

@@ -373,9 +373,31 @@ def test_a_plain_function_that_returns_a_coroutine_is_an_error() -> None:
     def plain(one: Record) -> Any:
         return inner(one)
 
-    handler = stream_handler(plain)
-    with pytest.raises(InvalidInput, match="awaitable"):
-        handler(event(b"x"), CONTEXT)
+    def generating(one: Record) -> Any:
+        yield one
+
+    for wrong, message in ((plain, "awaitable"), (generating, "generator")):
+        handler = stream_handler(wrong)
+        with pytest.raises(InvalidInput, match=message):
+            handler(event(b"x"), CONTEXT)
+    with pytest.raises(InvalidInput, match="a function"):
+        stream_handler("handler")  # type: ignore[call-overload]  # Wrong on purpose.
+
+
+def test_a_park_that_was_never_run_keeps_nothing() -> None:
+    """An asynchronous `park` is not awaited: the record is not parked, so it comes again."""
+
+    async def park(_one: Record, _error: Exception) -> None:
+        return None
+
+    failures: list[str] = []
+
+    @stream_handler(on_error="park", park=park, failed=lambda _, error: failures.append(type(error).__name__))
+    def handler(_: Record) -> None:
+        raise ValueError("no")
+
+    assert handler(event(b"x"), CONTEXT) == failing_at(FIRST)
+    assert failures == ["ValueError", "InvalidInput"]
 
 
 # --- batches ---

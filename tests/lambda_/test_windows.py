@@ -142,3 +142,13 @@ def test_an_event_without_window_is_refused(changed: dict[str, Any]) -> None:
 
     with pytest.raises(InvalidInput):
         handler({**windowed(b"x"), **changed}, CONTEXT)
+
+
+def test_a_window_whose_function_never_ran_is_an_error() -> None:
+    """A generator, or a coroutine that nobody awaits, is no state."""
+
+    def generating(records: list[Any], state: dict[str, int]) -> Any:
+        yield state, records
+
+    with pytest.raises(InvalidInput, match="generator"):
+        stream_handler(window=dict)(generating)(windowed(b"a"), CONTEXT)

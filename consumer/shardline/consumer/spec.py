@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 from shardline.common.checks import check_callable, check_kind, check_whole
 from shardline.common.codec import JsonCodec, decode
 from shardline.common.errors import DecodeFailure, InvalidInput
+from shardline.common.finished import check_finished
 from shardline.consumer.policy import FailurePolicy, PerKey
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from shardline.consumer.processes import ProcessPool
     from shardline.consumer.processor import ShardProcessor
 
-__all__ = ["HandlerOptions", "HandlerSpec", "Positions", "check_finished", "check_processor", "is_asynchronous"]
+__all__ = ["HandlerOptions", "HandlerSpec", "Positions", "check_processor", "is_asynchronous"]
 
 Positions: TypeAlias = "Callable[[str, str], Any]"
 """A function of a stream's name and a shard's id, asynchronous or blocking, that says up to which position a sink has
@@ -201,14 +202,6 @@ def _finishing(function: Handler) -> Handler:
         check_finished("handler", function(given))
 
     return call
-
-
-def check_finished(name: str, answer: object) -> None:
-    """Raise `InvalidInput` where a plain function returned something to await: nobody would, and it counted as done."""
-    if answer is not None and inspect.isawaitable(answer):
-        if inspect.iscoroutine(answer):
-            answer.close()
-        raise InvalidInput(name, "a coroutine function (async def) where calling it gives a coroutine")
 
 
 def is_asynchronous(function: Handler) -> bool:

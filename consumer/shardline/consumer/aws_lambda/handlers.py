@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from shardline.common.envelopes import read_stream_event
 from shardline.common.errors import InvalidInput, ShardlineError
+from shardline.common.finished import check_finished
 from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX
 from shardline.consumer.aws_lambda.calling import call_of, is_async, keyword_names
 from shardline.consumer.aws_lambda.run import Invocation, Plan, batch_steps, lowest, single_steps
@@ -73,6 +74,8 @@ class StreamHandler:
     """
 
     def __init__(self, function: Callable[..., Any], plan: Plan, settings: Mapping[str, Any]) -> None:
+        if not callable(function):
+            raise InvalidInput("handler", "a function", type(function).__name__)
         self.__wrapped__ = function
         self.__name__: str = getattr(function, "__name__", "handler")
         self.__doc__ = function.__doc__
@@ -219,7 +222,10 @@ def _window_answer(function: Callable[..., Any], plan: Plan, settings: Mapping[s
                 raise BatchFailed("too little time remains to start")
             known = {"state": state, "window": window, "context": context}
             state = function(payloads, **{name: known[name] for name in names})
-            state = state if loop is None else loop.run(state)
+            if loop is None:
+                check_finished("handler", state)
+            else:
+                state = loop.run(state)
             invocation.tally.processed = len(payloads)
         if observe is not None:
             observe(invocation.tally)
@@ -262,8 +268,8 @@ def _drive(steps: Steps, call: Call, context: Any) -> list[Origin]:
         except Exception as error:  # noqa: BLE001 - the function's failures are the policy's business.
             outcome = error
         else:
-            if result is not None and hasattr(result, "__await__"):
-                _refuse_awaitable(result)
+            if result is not None:
+                check_finished("handler", result)
 
 
 async def _drive_async(steps: Steps, call: Call, context: Any) -> list[Origin]:
@@ -279,13 +285,6 @@ async def _drive_async(steps: Steps, call: Call, context: Any) -> list[Origin]:
             await call(payload, record, context)
         except Exception as error:  # noqa: BLE001 - the function's failures are the policy's business.
             outcome = error
-
-
-def _refuse_awaitable(result: Any) -> None:
-    """Fail loudly where a plain function returned a coroutine, which would never have run."""
-    if hasattr(result, "close"):
-        result.close()
-    raise InvalidInput("handler", "a plain function or declared with async def", "a function that returns an awaitable")
 
 
 class _Loop:

@@ -15,6 +15,7 @@ from itertools import repeat
 
 from shardline.common.deaggregation import NO_HEADERS, Validation, iterate
 from shardline.common.errors import InvalidInput, MalformedAggregate
+from shardline.common.finished import check_finished
 from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX
 from shardline.consumer.aws_lambda.records import BatchStopped, Record, Tally
 from shardline.consumer.aws_lambda.resuming import key_of
@@ -134,7 +135,7 @@ class Invocation:
             self.plan.failed(record, error)
         if self.plan.park is not None:
             try:
-                self.plan.park(record, error)
+                check_finished("park", self.plan.park(record, error))
             except Exception as parking:  # noqa: BLE001 - what could not be parked is not dealt with.
                 if self.plan.failed is not None:
                     self.plan.failed(record, parking)

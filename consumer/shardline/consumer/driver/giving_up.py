@@ -8,11 +8,12 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from shardline.common.errors import HandlerGaveUp
+from shardline.common.finished import check_finished
 from shardline.consumer.driver.threads import Withdrawn
 from shardline.consumer.events import HandlerFailed, RecordParked
 from shardline.consumer.policy import Parked, Then
 from shardline.consumer.reasons import place_of, reason_of
-from shardline.consumer.spec import check_finished, is_asynchronous
+from shardline.consumer.spec import is_asynchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shardline.common.finished import check_finished
 from shardline.consumer.processor import ShardProcessor
-from shardline.consumer.spec import check_finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
