@@ -134,7 +134,7 @@ def answers(data_bytes: int) -> tuple[Answers, int]:
     return found, total
 
 
-def _json(value: Any) -> bytes:  # noqa: ANN401 - whatever JSON can hold.
+def _json(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 

@@ -114,8 +114,10 @@ class _Shown:
 
 
 def _default(value: object) -> object:
+    if isinstance(value, Enum):
+        return _Shown(f"{type(value).__name__}.{value.name}")
     if value is inspect.Parameter.empty or value is None or isinstance(value, bool | int | float | str | tuple):
-        return _Shown(f"{type(value).__name__}.{value.name}") if hasattr(value, "name") else value  # type: ignore[union-attr]  # An enumeration's member.
+        return value
     return _Shown("...")
 
 

@@ -16,6 +16,7 @@ from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING
 
+from shardline.common.checks import check_kind, check_whole
 from shardline.common.errors import InvalidInput, Rejected
 from shardline.common.limits import SQS_MESSAGE_BYTES_MAX
 from shardline.consumer.parked_json import Client, default_connection, is_of, json_of, parked_of
@@ -108,10 +109,10 @@ class SqsLot:
         connection: StorageServices | None = None,
         timeout_s: float = 10.0,
     ) -> None:
+        check_kind("queue_url", queue_url, str)
         if not queue_url.startswith(("https://", "http://")):
             raise InvalidInput("queue_url", "a queue's URL")
-        if isinstance(bytes_max, bool) or not 1024 <= bytes_max <= SQS_MESSAGE_BYTES_MAX:  # noqa: PLR2004 - the service's own range.
-            raise InvalidInput("bytes_max", f"from 1024 to {SQS_MESSAGE_BYTES_MAX}", str(bytes_max))
+        check_whole("bytes_max", bytes_max, 1024, SQS_MESSAGE_BYTES_MAX, "bytes")
         if spill is not None and copies is not None:
             raise InvalidInput("spill", "given without copies, where everything is kept")
         self.queue_url = queue_url

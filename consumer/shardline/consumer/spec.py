@@ -198,7 +198,7 @@ def _decoding(function: Handler, codec: Codec, *, batch: bool) -> Handler:
 def _finishing(function: Handler) -> Handler:
     """Return a blocking handler that fails where it has not done its work when it returns."""
 
-    def call(given: Any) -> None:  # noqa: ANN401 - a record, or whatever `prepare` made of a batch.
+    def call(given: object) -> None:
         check_finished("handler", function(given))
 
     return call

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from shardline.common.checks import check_whole
 from shardline.common.errors import InvalidInput
 from shardline.common.metrics.measure import Granularity, Level
 from shardline.common.settings import Key, Loaded, load, millis_as_s, parse_properties
@@ -45,8 +46,7 @@ class KplConnection:
             if not _HOST.fullmatch(getattr(self, name)):
                 raise InvalidInput(name, "a host name or IP address, without scheme and path")
         for name in ("kinesis_port", "cloudwatch_port", "proxy_port"):
-            if not 1 <= getattr(self, name) <= 65535:  # noqa: PLR2004 - the range of ports.
-                raise InvalidInput(name, "1 to 65535", str(getattr(self, name)))
+            check_whole(name, getattr(self, name), 1, 65_535)
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of `Connection` that mean the same; service settings as mappings of their arguments."""
