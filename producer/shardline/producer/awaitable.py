@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from shardline.producer.delivery import Delivery
+from shardline.producer.delivery import Delivery, OwnDelivery
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from shardline.producer.outcome import Delivered, Outcome
+    from shardline.producer.outcome import Delivered
 
 __all__ = ["AwaitableDelivery", "RecordDelivery", "settle"]
 
@@ -61,20 +61,10 @@ def settle(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class RecordDelivery:
+class RecordDelivery(OwnDelivery[AwaitableDelivery]):
     """One record's own delivery: awaiting gives its `Delivered`, with its sub-sequence number, or raises its error."""
 
-    __slots__ = ("delivery", "index")
-
-    def __init__(self, delivery: AwaitableDelivery, index: int) -> None:
-        self.delivery = delivery
-        self.index = index
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """The record's outcome, None while it is open."""
-        self.delivery.observed = True
-        return self.delivery.result_at(self.index)
+    __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Delivered]:
         delivery = self.delivery
@@ -83,6 +73,3 @@ class RecordDelivery:
         else:
             yield from delivery.wait().__await__()
         return delivery.checked_at(self.index)
-
-    def __repr__(self) -> str:
-        return f"RecordDelivery({self.outcome!r})"

@@ -9,7 +9,7 @@ Invariant: a part is resolved exactly once (I7); a delivery is done when all its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from shardline.common.hashing import hash_key, parse_explicit_hash_key
 from shardline.producer.outcome import Delivered, DeliveryError, Outcome, together
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Callback = Callable[[Outcome], object]
 
-__all__ = ["Delivery", "Part"]
+__all__ = ["Delivery", "OwnDelivery", "Part"]
 
 
 class Part:
@@ -212,3 +212,25 @@ class Delivery:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.count} records, {'done' if self.done else 'open'})"
+
+
+D = TypeVar("D", bound=Delivery)
+
+
+class OwnDelivery(Generic[D]):
+    """One record's own delivery: record number `index` of a shared one."""
+
+    __slots__ = ("delivery", "index")
+
+    def __init__(self, delivery: D, index: int) -> None:
+        self.delivery = delivery
+        self.index = index
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The record's outcome, None while it is open."""
+        self.delivery.observed = True
+        return self.delivery.result_at(self.index)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.outcome!r})"

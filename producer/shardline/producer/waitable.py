@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from shardline.producer.delivery import Delivery
+from shardline.producer.delivery import Delivery, OwnDelivery
 
 if TYPE_CHECKING:
-    from shardline.producer.outcome import Delivered, Outcome
+    from shardline.producer.outcome import Delivered
 
 __all__ = ["BlockingDelivery", "BlockingRecordDelivery"]
 
@@ -44,26 +44,13 @@ class BlockingDelivery(Delivery):
         return super().wake()
 
 
-class BlockingRecordDelivery:
+class BlockingRecordDelivery(OwnDelivery[BlockingDelivery]):
     """One record's own delivery."""
 
-    __slots__ = ("delivery", "index")
-
-    def __init__(self, delivery: BlockingDelivery, index: int) -> None:
-        self.delivery = delivery
-        self.index = index
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """The record's outcome, None while it is open."""
-        self.delivery.observed = True
-        return self.delivery.result_at(self.index)
+    __slots__ = ()
 
     def result(self, timeout_s: float | None = None) -> Delivered:
         """Return the record's place; raise `DeliveryError` unless it was delivered, `TimeoutError` in time."""
         if not self.delivery.wait(timeout_s):
             raise TimeoutError("the delivery is still open")
         return self.delivery.checked_at(self.index)
-
-    def __repr__(self) -> str:
-        return f"BlockingRecordDelivery({self.outcome!r})"
