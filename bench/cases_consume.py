@@ -1,4 +1,4 @@
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportMissingImports=false
 """Consuming aggregates of 51,200 bytes from a prebuilt source in another process: the whole worker beside the peers.
 
 Ours is a `Worker` as users run it, with the default settings: leases (in memory), polling over HTTP, the check that

@@ -116,7 +116,7 @@ class _Shown:
 def _default(value: object) -> object:
     if isinstance(value, Enum):
         return _Shown(f"{type(value).__name__}.{value.name}")
-    if value is inspect.Parameter.empty or value is None or isinstance(value, bool | int | float | str | tuple):
+    if value in (inspect.Parameter.empty, None, ()) or isinstance(value, bool | int | float | str):
         return value
     return _Shown("...")
 
