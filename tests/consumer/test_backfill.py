@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardline.common.errors import HandlerGaveUp, InvalidInput
+from shardline.common.ports.kinesis import PutEntry, Stream
+from shardline.common.ports.lease_store import Delete, Key
 from shardline.common.records import SHARD_END, TRIM_HORIZON, KinesisRecord, Position
 from shardline.consumer.backfilling import BackfillSummary, backfill
 from shardline.consumer.bounds import Bounds, Pace, PaceKeeper, unfinished
@@ -33,7 +36,8 @@ def begin(world: World, name: str = "b0", handler: Any = None, **more: Any) -> a
     """Start a run on a host of its own."""
     host = world.hosts[name] = world.sim.host(name)
     settings = {name: more.pop(name) for name in ("retrieval",) if name in more}
-    config = WorkerConfig(worker_id=name, leases=QUICK, delivery=more.pop("delivery", DeliveryConfig()), **settings)
+    leases = QUICK if more.pop("audits", True) else replace(QUICK, audit_s=86_400.0)
+    config = WorkerConfig(worker_id=name, leases=leases, delivery=more.pop("delivery", DeliveryConfig()), **settings)
     events = [lambda event: world.events.append((name, event))]
     more.setdefault("application", "again")
     application = more.pop("application")
@@ -353,5 +357,44 @@ def test_a_bounded_worker_can_be_pulled() -> None:
                     for record in batch:
                         world.saw(record)
         assert (world.lost, world.duplicates) == ([], 0)
+
+    run(main, until=600)
+
+
+def test_a_run_ends_where_an_empty_shard_merges_with_what_lies_beyond() -> None:
+    """Its child would wait for a parent that this run never reads: the shard is left as at its bound."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=2)
+        await world.create()
+        first = [PutEntry(b"7", "k", "1")]  # Of the first of the two shards.
+        world.services.state.put_records(Stream(world.stream), first, now=world.wall())
+        await asyncio.sleep(5)
+        until = world.wall()
+        await asyncio.sleep(5)
+        world.services.state.put_records(Stream(world.stream), first, now=world.wall())
+        world.split(0)
+        world.merge(1)
+        run_ = begin(world, until=until)
+        async with asyncio.timeout(120):
+            summary = await run_
+        assert dict(world.seen) == {7: 1}
+        assert summary.left == (FIRST, "shardId-000000000001")
+
+    run(main, until=600)
+
+
+def test_a_run_reads_what_an_operator_deleted_the_row_of() -> None:
+    """A shard without a lease is none that was read: the last look repairs what is missing, and the run goes on."""
+
+    async def main(sim: Simulation) -> None:
+        world, until = await filled(sim, 2, 40)
+        run_ = begin(world, handler=world.stuck, until=until, audits=False)
+        await asyncio.sleep(5)
+        world.services.tables.write(Delete("again", Key("leaseKey", FIRST)), world.wall())
+        await asyncio.sleep(5)
+        world.unstick()
+        await run_
+        assert sorted(world.seen) == list(range(40))
 
     run(main, until=600)

@@ -112,7 +112,7 @@ class BoundedWorld(World):
 
 @pytest.mark.slow
 @pytest.mark.untraced
-@pytest.mark.parametrize("profile", ["healthy", "reshard storm", "lost replies", "swarm"])
+@pytest.mark.parametrize("profile", ["healthy", "reshard storm", "lost replies", "generations", "operator", "swarm"])
 def test_a_backfill_ends_whole(profile: str) -> None:
     """Crashes, storms and reshards beside it: nothing missed, nothing beyond, and every worker has ended by itself."""
     judged = 0

@@ -101,15 +101,26 @@ def unfinished(rows: Iterable[LeaseRow], reached: Collection[str]) -> list[Lease
     What descends from one of those lies beyond the bound.
     """
     known = {row.key: row for row in rows}
+    parents = {key: [row.sibling_key(parent) for parent in row.parents] for key, row in known.items()}
+    left = [row for key, row in known.items() if row.checkpoint != SHARD_END and key not in reached]
+    return [row for row in left if not lies_beyond(row.key, parents, reached)]
 
-    def beyond(row: LeaseRow, depth: int = 0) -> bool:
-        parents = [known.get(row.sibling_key(parent)) for parent in row.parents]
-        return any(
-            parent is not None and (parent.key in reached or (depth < len(known) and beyond(parent, depth + 1)))
-            for parent in parents
-        )
 
-    return [row for row in known.values() if row.checkpoint != SHARD_END and row.key not in reached and not beyond(row)]
+def lies_beyond(key: str, parents: Mapping[str, Sequence[str]], reached: Collection[str]) -> bool:
+    """Say whether a shard descends from one that was left at its bound: nothing of it is read in this run.
+
+    All three speak of lease keys, of shards that have no lease too.
+    """
+    seen: set[str] = set()
+    ahead = list(parents.get(key, ()))
+    while ahead:
+        ancestor = ahead.pop()
+        if ancestor in reached:
+            return True
+        if ancestor not in seen:
+            seen.add(ancestor)
+            ahead.extend(parents.get(ancestor, ()))
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from shardline.common.errors import ProtocolViolation, ServiceError
 from shardline.common.ports.kinesis import StartAt, StartKind
 from shardline.common.ports.lease_store import Key
 from shardline.common.records import SHARD_END
-from shardline.consumer.driver.bounding import note_reached
+from shardline.consumer.driver.bounding import note_reached, waits_for_ever
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.fanout import FanOutReader
 from shardline.consumer.driver.key_parking import KeyParking
@@ -357,6 +357,8 @@ class ShardConsumer:
                 PositionTrimmed(lease=self._row.key, checkpoint=str(done), resumed_at="SHARD_END")
             )
         while await self._sync.merge_waits(self._plan, self._row, over.children):
+            if await waits_for_ever(self._context, self._sync, self._plan, self._row, over.children):
+                return await self._leave()
             if await self._pause(self._context.config.leases.parent_poll_s):
                 return False
         while over.gone and not await self._sync.repair(self._plan):
