@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from shardline.common.events import Event, Events
+from shardline.common.plain_log import PlainLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,20 @@ def test_an_unsubscribed_listener_gets_nothing_more() -> None:
     unsubscribe()
     events.emit(Sent(records=1, seconds=0))
     assert seen == []
+
+
+def test_a_listener_may_say_what_it_hears() -> None:
+    """Nobody hears nothing, a function everything, the plain log only what is loud."""
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Loud(Event):
+        level: ClassVar[str] = "warning"
+
+    events = Events(PlainLog())
+    assert (Events().hears(Loud), events.hears(Loud), events.hears(Sent)) == (False, True, False)
+    seen: list[Event] = []
+    events.subscribe(seen.append)
+    assert events.hears(Sent)
 
 
 def test_a_listener_that_raises_stops_nobody() -> None:

@@ -36,6 +36,10 @@ class Listener(Protocol):
         ...
 
 
+def _everything(_: type[Event]) -> bool:
+    return True
+
+
 class Events:
     """A hub: listeners subscribe, drivers emit.
 
@@ -57,10 +61,12 @@ class Events:
 
         return unsubscribe
 
-    @property
-    def heard(self) -> bool:
-        """Say whether anybody listens: what is dear to put together, or comes for each write, is not told to nobody."""
-        return bool(self._listeners)
+    def hears(self, kind: type[Event]) -> bool:
+        """Say whether anybody listens to events of a kind; asked before what is dear, or comes for each write.
+
+        A listener that takes some kinds only may say so by a method of this name; one without it hears everything.
+        """
+        return any(getattr(listener, "hears", _everything)(kind) for listener in self._listeners)
 
     def emit(self, event: Event) -> None:
         """Hand `event` to every listener; never raises because of one."""

@@ -36,6 +36,10 @@ class PlainLog:
         self._logger = logging.getLogger("shardline")
         self._seen: dict[tuple[str, ...], int] = {}
 
+    def hears(self, kind: type[Event]) -> bool:
+        """Say whether events of a kind are logged at all."""
+        return kind.level in _LOUD
+
     def __call__(self, event: Event, /) -> None:
         """Log one event, unless it is of a lower level or was told often enough."""
         level = _LOUD.get(event.level)

@@ -143,7 +143,7 @@ class Keeper:
         except (ServiceError, ProtocolViolation) as error:
             lease.on_failed(op, context.runtime.monotonic(), ambiguous=is_ambiguous(error))
             context.report(f"lease.{op.kind.name.lower()}", error, lease.key)
-        if op.write is not None and context.events.heard:
+        if op.write is not None and context.events.hears(LeaseWritten):
             self._tell(op, started, ok=ok)
 
     def _tell(self, op: Op, started: float, *, ok: bool) -> None:

@@ -29,7 +29,7 @@ class Pulse:
         """Tell for ever."""
         while True:
             await asyncio.sleep(self._context.times.failover_s / 3)
-            if self._context.events.heard:
+            if self._context.events.hears(WorkerPulse):
                 self._tell()
 
     def _tell(self) -> None:

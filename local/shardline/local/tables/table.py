@@ -64,17 +64,29 @@ def updated(item: Item | None, key: Key, update: Update) -> dict[str, Value]:
 
 @dataclass(slots=True)
 class _Version:
-    """An item as it stood from `since_s` (epoch seconds) on, None for none; its size, once somebody asked for it."""
+    """An item as it stood from `since_s` (epoch seconds) on, None for none; its size, once somebody asked for it.
+
+    `flat`: it holds nothing that could be changed, so that a copy of the item alone is a copy of all.
+    """
 
     since_s: float
     item: Item | None
     size: int = -1
+    flat: bool | None = None
 
     def counted(self) -> int:
         """Return the item's size in bytes: counted once, for every scan that shows it."""
         if self.size < 0 and self.item is not None:
             self.size = item_bytes(self.item)
         return self.size
+
+    def copy(self) -> Item | None:
+        """Return what a reader may keep."""
+        if self.item is None:
+            return None
+        if self.flat is None:
+            self.flat = not any(type(value) in _NESTED for value in self.item.values())
+        return dict(self.item) if self.flat else {name: _whole(value) for name, value in self.item.items()}
 
 
 _NEVER = _Version(float("-inf"), None)
@@ -156,7 +168,7 @@ class Table:
     def get(self, key: str, moment_s: float | None) -> Item | None:
         """Return a copy of the item, now or as it stood at a moment."""
         row = self._rows.get(key)
-        return None if row is None else _copied(row.at(moment_s).item)
+        return None if row is None else row.at(moment_s).copy()
 
     def check_item(self, item: Item) -> dict[str, Value]:
         """Return the item to store; raise for a wrong key, index key or size."""
@@ -219,7 +231,7 @@ class Table:
             if place >= high:
                 break
             version = self._rows[key].at(moment_s)
-            item = _copied(version.item)
+            item = version.copy()
             if item is not None:
                 yield item, version.counted()
 
@@ -245,15 +257,6 @@ def _text_of(item: Item | None, name: str) -> str | None:
 def _place(key: str) -> int:
     """Return where a key lies in the scan order: by a hash, as partitions do."""
     return int.from_bytes(md5(key.encode(), usedforsecurity=False).digest()[:4], "big")
-
-
-def _copied(item: Item | None) -> Item | None:
-    if item is None:
-        return None
-    for value in item.values():
-        if type(value) in _NESTED:  # What is stored was frozen: nothing else can be changed by who holds it.
-            return {name: _whole(value) for name, value in item.items()}
-    return dict(item)
 
 
 def _whole(value: Any) -> Any:  # noqa: ANN401 - a recursive value; the caller knows its kind.
