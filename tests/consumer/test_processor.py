@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
 from shardline.consumer.driver.processor import read_processor
 from shardline.consumer.fleet.cpu import Reading
@@ -40,6 +42,37 @@ def test_sources_are_tried_in_the_kcls_order(tmp_path: Path, monkeypatch: pytest
     assert read_processor(tmp_path) == Reading(4.0, 2.0)
     write(tmp_path, "sys/fs/cgroup/cpu.stat", "rubbish")
     assert read_processor(tmp_path) == Reading(3.0, 0.5)
+
+
+class _Agent(BaseHTTPRequestHandler):
+    """The ECS agent, as a container sees it."""
+
+    said: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        """Answer what there is."""
+        self.send_response(200 if self.path in self.said else 404)
+        self.end_headers()
+        self.wfile.write(self.said.get(self.path, "").encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_task_is_measured_by_its_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ECS: the agent's figures come before any file; a small task has a quarter of a processor, not the host's."""
+    write(tmp_path, "proc/stat", "cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    stats = '{"cpu_stats": {"cpu_usage": {"total_usage": 5000000000}, "online_cpus": 2}}'
+    with HTTPServer(("127.0.0.1", 0), _Agent) as agent:
+        threading.Thread(target=agent.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("ECS_CONTAINER_METADATA_URI_V4", f"http://127.0.0.1:{agent.server_port}/v4/x")
+        monkeypatch.setattr(_Agent, "said", {"/v4/x/stats": stats})
+        assert read_processor(tmp_path) == Reading(5.0, 2.0)
+        monkeypatch.setattr(_Agent, "said", {"/v4/x/stats": stats, "/v4/x/task": '{"Limits": {"CPU": 0.25}}'})
+        assert read_processor(tmp_path) == Reading(5.0, 0.25)
+        monkeypatch.setattr(_Agent, "said", {})
+        assert read_processor(tmp_path) == Reading(2.0, 1.0)
+        agent.shutdown()
 
 
 def test_samples_are_reported_when_asked_for() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from shardline.consumer.fleet.cpu import read_cgroup_v1, read_cgroup_v2, read_ecs, read_proc_stat
+from shardline.consumer.fleet.cpu import read_cgroup_v1, read_cgroup_v2, read_ecs, read_ecs_limit, read_proc_stat
 
 if TYPE_CHECKING:
     from shardline.consumer.fleet.cpu import Reading
@@ -33,7 +33,7 @@ def read_processor(root: Path = Path("/")) -> Reading | None:
         cgroup / f"cpu/{name}" for name in ("cpuacct.usage", "cpu.cfs_quota_us", "cpu.cfs_period_us")
     )
     return (
-        read_ecs(_ecs_stats(), None)
+        _read_ecs()
         or read_cgroup_v2(_text(cgroup / "cpu.stat"), _text(cgroup / "cpu.max") or "max", processors)
         or read_cgroup_v1(_text(usage), _text(quota), _text(period), processors)
         or read_proc_stat(_text(root / "proc/stat"))
@@ -47,13 +47,18 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _ecs_stats() -> str:
-    """Return the container's own statistics from the agent that its environment names; "" outside ECS."""
+def _read_ecs() -> Reading | None:
+    """Ask the agent that the environment names; None outside ECS."""
     address = os.environ.get(_ECS, "")
     if urlsplit(address).scheme != "http":
-        return ""
+        return None
+    return read_ecs(_fetched(f"{address}/stats"), read_ecs_limit(_fetched(f"{address}/task")))
+
+
+def _fetched(url: str) -> str:
+    """Return what the agent says; "" where it does not answer."""
     try:
-        with urlopen(f"{address}/stats", timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the scheme was checked above.
+        with urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the scheme was checked by the caller.
             return str(answer.read(_ANSWER_BYTES_MAX), "utf-8", "replace")
     except (OSError, HTTPException, ValueError):
         return ""

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from math import inf
 from typing import Any, NamedTuple
 
 from shardline.consumer.fleet.worker_metrics import FAILED_SAMPLE, SAMPLES_KEPT
 
-__all__ = ["CpuSampler", "Reading", "read_cgroup_v1", "read_cgroup_v2", "read_ecs", "read_proc_stat"]
+__all__ = ["CpuSampler", "Reading", "read_cgroup_v1", "read_cgroup_v2", "read_ecs", "read_ecs_limit", "read_proc_stat"]
 
 _RAW_KEPT = 300
 _TICKS_PER_S = 100.0  # USER_HZ, fixed at 100 in the kernel's user interface.
@@ -68,6 +69,19 @@ def read_ecs(stats_json: str, limit_processors: float | None) -> Reading | None:
         return Reading(float(cpu["cpu_usage"]["total_usage"]) / 1e9, limit_processors or float(cpu["online_cpus"]))
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def read_ecs_limit(task_json: str) -> float | None:
+    """Read the processors that ECS task metadata v4 ``/task`` allows the task; None where it names no limit.
+
+    On Fargate the host has more than the task may use: without it a quarter of a processor, used up, would count as an
+    eighth of a host's two.
+    """
+    try:
+        limit = float(json.loads(task_json)["Limits"]["CPU"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return limit if 0 < limit < inf else None
 
 
 def _allowed(quota: str, period: str, host_processors: int) -> float:
