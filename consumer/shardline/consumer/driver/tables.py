@@ -53,13 +53,13 @@ class Maker(NamedTuple):
     key_attribute: str
 
     async def ensure(self) -> bool:
-        """Make the table if there is none, wait until it can be used, and return whether this call asked for it.
+        """Make the table if there is none, wait until it can be used, and return whether it is new.
 
         Raises `InvalidInput` where a table of that name has another key, `ShardlineError` when it does not become
         usable in time, and what the service says (`Denied`, `LimitExceeded`).
         """
         described = await self._describe()
-        created = described is None
+        created = described is None or described.status == "CREATING"  # Or who asked for it died before what follows.
         if described is None:
             await self._create()
         monotonic = self.caller.runtime.monotonic
