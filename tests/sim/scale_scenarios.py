@@ -169,17 +169,21 @@ def _calls(
         deputy = min(name for name in held if name != leader.name)
         times = window_s / FAILOVER_S
         per = {name: _per_failover(spent, name, times) for name in held}
-        budgets = {name: _budget(leases, watches=name in (leader.name, deputy)) for name, leases in held.items()}
+        pages = stage.scan_pages()
+        watchers = (leader.name, deputy)
+        budgets = {name: _budget(leases, pages, watches=name in watchers) for name, leases in held.items()}
         budgets[leader.name]["lock"] += 1 / 3  # Its heartbeat is a write.
-        others = [name for name in held if name not in (leader.name, deputy)]
+        others = [name for name in held if name not in watchers]
         return {
             "owned_s": owned,
             "leases": _span(list(held.values())),
+            "moves": stage.moves,
+            "scan_pages": pages,
             "leader": _beside(per[leader.name], budgets[leader.name]),
             "deputy": _beside(per[deputy], budgets[deputy]),
             "another": _beside(per[others[0]], budgets[others[0]]),
             "all_calls_per_s": round(sum(spent.values()) / window_s, 1),
-            "missed": sorted(name for name in held if not _within(per[name], budgets[name], times)),
+            "missed": sorted(name for name in held if not _within(per[name], budgets[name], times, pages)),
         }
 
     return _played(stage, main)
@@ -196,19 +200,18 @@ def _per_failover(spent: Counter[tuple[str, str]], name: str, times: float) -> d
     return {kind: count / times for kind, count in found.items()}
 
 
-def _budget(leases: int, *, watches: bool) -> dict[str, float]:
-    """Return the bound of DESIGN.md: renewals and the metrics row, the lock, the owner index, scans."""
-    return {"writes": 3 * leases + 1 / 3, "lock": 1 / 3, "index": 1.0, "scans": 5.0 if watches else 0.5}
+def _budget(leases: int, pages: int, *, watches: bool) -> dict[str, float]:
+    """Return the bound of DESIGN.md: renewals and the metrics row, the lock, the owner index, scans by their pages."""
+    scans = 5.0 if watches else 0.5
+    return {"writes": 3 * leases + 1 / 3, "lock": 1 / 3, "index": 1.0, "scans": scans * pages}
 
 
-def _within(per: dict[str, float], budget: dict[str, float], times: float) -> bool:
+def _within(per: dict[str, float], budget: dict[str, float], times: float, pages: int) -> bool:
     """Say whether calls stay within the budget, but for one of each kind at the window's edges."""
     if per.get("lock", 0) < budget["lock"]:  # The leader's heartbeat is among its writes.
         budget = budget | {"writes": budget["writes"] + budget["lock"] - per.get("lock", 0)}
-    leases = budget["writes"] / 3
-    return all(
-        count <= budget.get(kind, 0) + (leases if kind == "writes" else 1) / times for kind, count in per.items()
-    )
+    edges = {"writes": budget["writes"] / 3, "scans": pages}
+    return all(count <= budget.get(kind, 0) + edges.get(kind, 1) / times for kind, count in per.items())
 
 
 def _beside(per: dict[str, float], budget: dict[str, float]) -> dict[str, str]:

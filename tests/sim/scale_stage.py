@@ -234,6 +234,14 @@ class Stage:
             await asyncio.sleep(_TICK_S)
         return self.sim.now - begin
 
+    def scan_pages(self) -> int:
+        """Return how many calls a scan of the whole table takes now."""
+        pages, start = 0, None
+        while pages == 0 or start is not None:
+            start = self.tables.scan_page(APPLICATION, self.sim.wall_s, start=start).next_start
+            pages += 1
+        return pages
+
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def _called(self, sender: Sender) -> None:
