@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shardline.common.errors import InvalidInput
 from shardline.common.ports.lease_store import TableSpec
 from shardline.consumer.config import TableConfig, WorkerConfig
 from shardline.consumer.worker import Worker
@@ -105,5 +106,20 @@ def test_a_table_that_stands_is_left_as_it_is() -> None:
         await asyncio.sleep(10)
         assert (tables.tables["app"].spec, tables.tables["app"].point_in_time_recovery) == (before, False)
         await world.stop()
+
+    run(main, until=600)
+
+
+def test_a_table_with_another_key_is_refused() -> None:
+    """The start ends with a typed error that names table and key, and nothing is written (F38)."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim)
+        await world.create()
+        tables = world.services.tables
+        tables.create_table(TableSpec(name="app", key_attribute="id"), world.wall())
+        with pytest.raises(InvalidInput, match="table must be one whose only key is leaseKey; app is another.*id"):
+            await world.worker("w0").serve()
+        assert list(tables.scan_page("app", world.wall()).items) == []
 
     run(main, until=600)

@@ -157,8 +157,9 @@ def test_story_8_a_restart_with_the_same_id_leaves_nothing_pending(who: str) -> 
     assert caught
 
 
-def test_story_9_a_blocked_handler_does_not_delay_the_loss_of_its_lease() -> None:
-    """Somebody takes the leases of a worker whose handlers are busy: it is over for them within one renewal."""
+@pytest.mark.parametrize("blocking", [False, True])
+def test_story_9_a_blocked_handler_does_not_delay_the_loss_of_its_lease(blocking: bool) -> None:
+    """Somebody takes the leases of a worker whose handlers, or their threads, are busy: over within one renewal."""
 
     async def script(world: World) -> None:
         slot = world.fleet.slots[0]
@@ -173,7 +174,7 @@ def test_story_9_a_blocked_handler_does_not_delay_the_loss_of_its_lease() -> Non
         await asyncio.sleep(10 / 3 + 1)
         assert not [one.lease for one in slot.worker.health().leases if one.lease in mine and one.valid]
 
-    result = tell(script, handler=HandlerFaults(slow=1.0, slow_s=30.0))
+    result = tell(script, handler=HandlerFaults(slow=1.0, slow_s=30.0, blocking=blocking))
     assert result.reached["lease moved: stolen"]
 
 
