@@ -50,6 +50,8 @@ def number_text(value: float) -> str:
 
 
 def _number(text: Any) -> int | float:
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS_MAX:
+        return int(text)  # What nearly every number of a lease table is; the way below costs five times as much.
     try:
         value = Decimal(text)
         whole = value == value.to_integral_value()
@@ -124,7 +126,11 @@ def from_item(raw: Any) -> dict[str, Value]:
     """Return an item of the wire; raises `Ambiguous` for what is none."""
     if not isinstance(raw, dict):
         raise broken("an item that is no map")
-    return {str(name): from_value(value) for name, value in raw.items()}
+    item: dict[str, Value] = {}
+    for name, value in raw.items():
+        text = value.get("S") if type(value) is dict and len(value) == 1 else None
+        item[str(name)] = text if type(text) is str else from_value(value)
+    return item
 
 
 def key_fields(key: Key) -> dict[str, Any]:
