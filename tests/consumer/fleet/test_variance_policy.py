@@ -92,6 +92,20 @@ def test_a_receiver_is_never_lifted_above_the_average() -> None:
     assert decide_by_variance(view, DEFAULT, balance=True, random=Random(1)) == []
 
 
+def test_a_worker_that_is_hot_by_heavy_leases_is_cooled() -> None:
+    """Nobody stays below the average with any of them; still, four on one worker and none on the next is no balance."""
+    others = "bcdefghijk"
+    light = [lease(f"{worker}{i}", worker, 0.9) for worker in others for i in range(7)]
+    view = FleetView([*(lease(f"a{i}", "a", 4.0) for i in range(4)), *light], plain("a", *others))
+    moves = [Move("", "")]
+    for turn in range(20):
+        moves = decide_by_variance(view, DEFAULT, balance=True, random=Random(turn))
+        view = after(view, moves)
+    assert moves == []
+    average = sum(one.weight for one in view.leases) / 11
+    assert all(0.8 * average < load(view, worker) < 1.2 * average for worker in f"a{others}")
+
+
 def test_a_worker_above_its_limit_gives_even_inside_the_band() -> None:
     """The operating limit alone makes a donor."""
     view = FleetView(

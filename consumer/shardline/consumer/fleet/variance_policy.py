@@ -1,15 +1,19 @@
 """Assignment by utilisation and throughput (the KCL's WORKER_UTILIZATION_AWARE, `kcl.md` 3.5), as a pure policy.
 
 Each worker is placed by how far its metrics lie below the fleet's average; a lease given to it raises them by the
-lease's share of the average load. Two departures from the KCL, both compatible on the table: a fleet whose leases carry
-no throughput at all is weighed by lease count (the KCL computes with NaN), and ties go to the worker with less assigned
-(the KCL lets an idle fleet pile everything on one). Leases at their end are not moved between live workers.
+lease's share of the average load. Three departures from the KCL, all compatible on the table: a fleet whose leases
+carry no throughput at all is weighed by lease count (the KCL computes with NaN); ties go to the worker with less
+assigned (the KCL lets an idle fleet pile everything on one); and where throughput is weighed, a worker that is hot by
+leases too heavy for anybody to stay below the average with still gives them away, as long as who receives is clearly
+cooler afterwards than who gave was before (the KCL leaves them there, at twice the average load, for ever). Leases at
+their end are not moved between live workers.
 
 Loads are measured, so they scatter; a worker is out of balance only where it lies outside the band by more than three
 times the standard error of its load, or leases of uneven shards would move for ever.
 
 Invariants: only live workers receive; nobody is given a lease above `leases_per_worker_max` or `throughput_kbps_max`;
-balancing never lifts a receiver above the fleet's average or its operating limit, so repeated runs come to rest.
+balancing never lifts a receiver above its operating limit, nor to more than both the fleet's average and what the donor
+carried, so that each move evens the fleet out and repeated runs come to rest.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ __all__ = ["VarianceSettings", "decide_by_variance"]
 
 _PERCENT = 100.0
 _THROUGHPUT = "T"  # The KCL's short name for the synthetic metric of workers that report none.
+_GAIN = 0.25
+"""How far below the donor's present load a receiver must stay, in parts of what moves: a move has to be worth it."""
 _SURE = 3.0  # Standard errors beyond which a difference is no chance: fewer than two false alarms in a thousand.
 
 
@@ -207,7 +213,7 @@ def _balance(fleet: _Fleet, moved: set[str], random: Random) -> list[Move]:
         for lease in _choose(donor, amount, moved, fleet.settings, random):
             receiver = _receiver(fleet, queue, lease, donor)
             if receiver is None:
-                break
+                continue  # A lighter one may fit.
             fleet.take(donor, lease)
             fleet.give(receiver, lease)
             queue.put_back(receiver)
@@ -268,11 +274,26 @@ def _choose(
 
 
 def _receiver(fleet: _Fleet, queue: _Queue, lease: LeaseView, donor: _Worker) -> _Worker | None:
-    """Return the coolest worker if it stays within the average and its limits with `lease`, else None."""
+    """Take the coolest worker out of the queue if it may have `lease`; else leave it there and return None."""
     receiver = queue.pop()
-    if receiver is None or receiver is donor:
+    if receiver is None:
         return None
-    for name, value in fleet.after(receiver, lease).items():
-        if value > fleet.average[name] * (1 + 1e-9) or value > receiver.limits.get(name, inf):
-            return None
-    return receiver
+    if receiver is not donor and _fits(fleet, receiver, lease, donor):
+        return receiver
+    queue.put_back(receiver)
+    return None
+
+
+def _fits(fleet: _Fleet, receiver: _Worker, lease: LeaseView, donor: _Worker) -> bool:
+    """Say whether a worker stays within its limits with `lease`, and below the average or clearly below the donor.
+
+    The latter only where throughput is weighed, which moves with a lease: what a lease does to a processor is guessed,
+    and leases that move by guesses above the average may move back and forth for ever.
+    """
+    most = {name: average * (1 + 1e-9) for name, average in fleet.average.items()}
+    if _THROUGHPUT in donor.metrics:
+        carried = donor.metrics[_THROUGHPUT]
+        clearly = carried - _GAIN * (fleet.after(donor, lease)[_THROUGHPUT] - carried)
+        most[_THROUGHPUT] = max(most[_THROUGHPUT], clearly)
+    grown = fleet.after(receiver, lease).items()
+    return all(value <= most[name] and value <= receiver.limits.get(name, inf) for name, value in grown)
