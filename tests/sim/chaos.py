@@ -32,6 +32,7 @@ class Chaos:
         self._world = world
         self._random = world.sim.random
         self.on = False
+        self.ended_s = float("-inf")
         rates = world.knobs.rates
         self._acts: list[tuple[float, Callable[[], None]]] = [
             (rates.crash, self._crash),
@@ -73,7 +74,7 @@ class Chaos:
 
     def end(self) -> None:
         """Undo what does not end by itself: everybody is back, nobody is stopped."""
-        self.on = False
+        self.on, self.ended_s = False, self._world.sim.now
         for slot in self._world.fleet.slots:
             while slot.host is not None and slot.host.paused:
                 slot.host.resume()

@@ -101,7 +101,8 @@ class Fleet:
         world, asked_s, slot.asked_s = self._world, slot.asked_s, None
         took_s = 0.0 if asked_s is None else world.sim.now - asked_s
         world.oracle.reached["worker left"] += 1
-        if world.knobs.orderly or not world.chaos.on:
+        asked_in_peace = not world.chaos.on and asked_s is not None and asked_s >= world.chaos.ended_s
+        if world.knobs.orderly or asked_in_peace:
             within_s = _STOP_S + 2 * world.knobs.failover_s
             stuck = {} if slot.application is None else slot.application.stuck
             began_s = slot.began_s if world.knobs.fleet is FleetKind.KCL2 else None
