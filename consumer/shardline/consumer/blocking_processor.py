@@ -71,6 +71,9 @@ class Checkpointer:
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
 
 class ShardProcessor(ABC):
     """`shardline.consumer.ShardProcessor` with plain methods, which are called on a thread and never overlap."""
