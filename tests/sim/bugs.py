@@ -13,22 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from shardline.common.errors import ServiceError
-from shardline.common.ports.kinesis import StartAt, StartKind
 from shardline.common.ports.lease_store import Absent, Delete, Equals, Update, UpdateItem
 from shardline.common.records import LATEST
 from shardline.consumer import lineage
 from shardline.consumer.driver import cleaning, consumer, sync
 from shardline.consumer.driver.context import attempt
-from shardline.consumer.driver.decoding import Decoder
-from shardline.consumer.driver.delivery import Delivery
-from shardline.consumer.driver.lanes import Lanes
-from shardline.consumer.driver.polling import PollingReader
-from shardline.consumer.driver.reader import ShardOver
 from shardline.consumer.driver.sync import ShardSync
 from shardline.consumer.leases import row as names
 from shardline.consumer.leases.held import HeldLease, Loss
 from shardline.consumer.leases.writes import LeaseWrites
-from shardline.consumer.retrieval.polling import ShardPolling
 from shardline.producer.lane import Lane
 from shardline.producer.report import FlushReport
 from shardline.producer.router import Router
@@ -230,101 +223,6 @@ def _first_page_only(_original: Any) -> Any:
     return list_shards
 
 
-# --- reading and delivering ---
-
-
-def _expired_to(kind: StartKind) -> Callable[[Any], Any]:
-    def make(original: Any) -> Any:
-        def on_iterator_lost(self: ShardPolling, now: float) -> None:
-            self._last = None
-            self._start = StartAt(kind)
-            original(self, now)
-
-        return on_iterator_lost
-
-    return make
-
-
-def _empty_is_end(original: Any) -> Any:
-    async def fetch(self: PollingReader, call: Any) -> Any:
-        over = await original(self, call)
-        return ShardOver(()) if over is None and self._queue.empty() else over
-
-    return fetch
-
-
-def _last_batch_lost(original: Any) -> Any:
-    async def fetch(self: PollingReader, call: Any) -> Any:
-        over = await original(self, call)
-        while over is not None and not self._queue.empty():
-            self._queue.get_nowait()
-        return over
-
-    return fetch
-
-
-def _done_at_hand_over(original: Any) -> Any:
-    async def deliver(self: Delivery, batch: Any) -> bool:
-        self._keeper.lease.want_checkpoint(batch.last, urgent=True)
-        self._keeper.wake()
-        return bool(await original(self, batch))
-
-    return deliver
-
-
-def _failure_skips(original: Any) -> Any:
-    async def call(self: Delivery, rest: Any) -> None:
-        await original(self, rest)
-        self._through = rest.last
-
-    return call
-
-
-def _failure_is_done(original: Any) -> Any:
-    async def call(self: Delivery, rest: Any) -> None:
-        if await original(self, rest) is not None:
-            self._through = rest.last
-
-    return call
-
-
-def _lane_failure_is_done(original: Any) -> Any:
-    async def call(self: Lanes, lane: int, record: Any) -> None:
-        await original(self, lane, record)
-
-    return call
-
-
-def _late_results_count(original: Any) -> Any:
-    """Keep progress by worker and shard, instead of by tenure."""
-    farthest: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
-
-    def progress(self: Delivery) -> Any:
-        mine, known = original.fget(self), farthest.setdefault(self._context.runtime, {})
-        positions = [one for one in (mine, known.get(self._lease_key)) if one is not None]
-        if positions:
-            known[self._lease_key] = max(positions)
-        return known.get(self._lease_key)
-
-    return property(progress)
-
-
-def _looks_at_late_results(original: Any) -> Any:
-    async def call(self: Delivery, rest: Any) -> Any:
-        error = await original(self, rest)
-        _ = self.progress
-        return error
-
-    return call
-
-
-def _whole_aggregate_done(original: Any) -> Any:
-    def skip(self: Decoder, number: int, records: Any) -> int:
-        return len(records) if original(self, number, records) else 0
-
-    return skip
-
-
 # --- producer ---
 
 
@@ -388,16 +286,6 @@ BUGS: dict[str, Bug] = {
     ),
     "adjacent parent ignored": Bug(((sync, "child_leases", _first_parent_only),), ("reshard storm", "auditor off")),
     "child at LATEST": Bug(((sync, "child_leases", _children_at_latest),), ("reshard storm", "auditor off")),
-    "expired iterator resumed at LATEST": Bug(
-        ((ShardPolling, "on_iterator_lost", _expired_to(StartKind.LATEST)),), ("clocks and pauses", "swarm")
-    ),
-    "expired iterator resumed at the start position": Bug(
-        ((ShardPolling, "on_iterator_lost", _expired_to(StartKind.TRIM_HORIZON)),), ("clocks and pauses", "swarm")
-    ),
-    "empty page taken for shard end": Bug(((PollingReader, "_fetch_records", _empty_is_end),), ("healthy", "swarm")),
-    "SHARD_END before the last batch is done": Bug(
-        ((PollingReader, "_fetch_records", _last_batch_lost),), ("reshard storm", "auditor off")
-    ),
     "no children created": Bug(((ShardSync, "create_children", _no_children),), ("auditor off", "reshard storm")),
     "parent row deleted early": Bug(
         ((cleaning, "may_clean_up", _clean_always), (LeaseWrites, "delete_finished", _delete_unconditionally)),
@@ -408,15 +296,6 @@ BUGS: dict[str, Bug] = {
     ),
     "initial sync not retried": Bug(((ShardSync, "initialize", _sync_once),), ("hard start",)),
     "first page of ListShards only": Bug(((ShardSync, "list_shards", _first_page_only),), ("auditor off", "swarm")),
-    "checkpoint at hand-over": Bug(((Delivery, "_one", _done_at_hand_over),), ("healthy", "swarm")),
-    "failure taken for done": Bug(
-        ((Delivery, "_call", _failure_is_done), (Lanes, "_call", _lane_failure_is_done)), ("processes", "swarm")
-    ),
-    "batch skipped when the handler raises": Bug(((Delivery, "_call", _failure_skips),), ("swarm",)),
-    "late result of a superseded handler accepted": Bug(
-        ((Delivery, "progress", _late_results_count), (Delivery, "_call", _looks_at_late_results)), ("superseded",)
-    ),
-    "sub-sequence number ignored": Bug(((Decoder, "_skip", _whole_aggregate_done),), ("late applies", "swarm")),
     "results paired by position": Bug(((Settler, "on_answer", _paired_by_place),), ("producer outage",)),
     "unknown error code drops the record": Bug(
         ((Settler, "_settle_entry", _unknown_code_drops),), ("producer outage",)

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
+from tests.sim.delivery_bugs import DELIVERY_BUGS
 from tests.sim.lease_model import KNOWN_BROKEN, SOUND, explore
 from tests.sim.parking_bugs import PARKING_BUGS
 from tests.sim.promise_bugs import PROMISE_BUGS
 from tests.sim.run import play
 from tests.sim.stream_bugs import STREAM_BUGS
 
-ALL_BUGS = BUGS | PARKING_BUGS | PROMISE_BUGS | STREAM_BUGS
+ALL_BUGS = BUGS | DELIVERY_BUGS | PARKING_BUGS | PROMISE_BUGS | STREAM_BUGS
 BUDGET_S = 20.0
 _MISTAKES = {"AttributeError", "NameError", "TypeError", "KeyError"}
 """A world that ends so shows a mistake in the planting, not the planted bug."""

@@ -13,6 +13,7 @@ import pytest
 from shardline.local.sim.oracle import INVARIANTS
 
 from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
+from tests.sim.delivery_bugs import DELIVERY_BUGS
 from tests.sim.knobs import PROFILES, draw
 from tests.sim.mutants import ALL_BUGS, hunt
 from tests.sim.promise_bugs import PROMISE_BUGS, PROOFS
@@ -124,7 +125,7 @@ def test_a_failing_world_shrinks_to_what_it_needs(capsys: pytest.CaptureFixture[
     assert "Faults" not in printed
 
 
-@pytest.mark.parametrize("name", BUGS | PROMISE_BUGS | STREAM_BUGS)
+@pytest.mark.parametrize("name", BUGS | DELIVERY_BUGS | PROMISE_BUGS | STREAM_BUGS)
 def test_every_planted_bug_still_has_its_target(name: str) -> None:
     """A planted bug whose target was renamed or removed fails here, loudly."""
     bug = ALL_BUGS[name]

@@ -25,8 +25,8 @@ from shardline.producer import Producer, ProducerSettings, StreamSettings
 from shardline.producer.kpl_properties import KPL_KEYS
 
 from tests.pages import PAGES, page
-from tests.sim.bugs import BUGS
 from tests.sim.knobs import PROFILES
+from tests.sim.mutants import ALL_BUGS
 from tools.rings import ROOT
 
 HOLDERS: dict[str, type] = {
@@ -125,7 +125,7 @@ def test_stories_and_invariants_name_tests_and_bugs_that_there_are() -> None:
     assert len(numbers) >= 15
     table = text.split("## Stories", 1)[1].split("### What is judged", 1)[0]
     checked = 0
-    for kinds, known in (("planted bugs?", set(BUGS)), ("profiles?", set(PROFILES))):
+    for kinds, known in (("planted bugs?", set(ALL_BUGS)), ("profiles?", set(PROFILES))):
         for listed in re.findall(rf'{kinds} ((?:"[^"]+"(?:, (?:and )?| and )?)+)', table):
             for one in re.findall(r'"([^"]+)"', listed):
                 checked += 1

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from tests.sim.bugs import BUGS
+from tests.sim.mutants import ALL_BUGS
 from tools.rings import ROOT
 
 
@@ -329,7 +329,7 @@ def _functions(file: str) -> frozenset[str]:
 def test_what_shows_that_a_fault_is_not_ours_exists(fault: Fault) -> None:
     """Every fault of a peer names tests or planted bugs that are there."""
     assert fault.shown_by
-    planted = set(BUGS)
+    planted = set(ALL_BUGS)
     for one in fault.shown_by:
         if one.startswith("bug: "):
             assert one.removeprefix("bug: ") in planted
