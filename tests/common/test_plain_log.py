@@ -50,8 +50,9 @@ def test_a_listener_of_ones_own_takes_its_place(caplog: pytest.LogCaptureFixture
     events_for([heard.append]).emit(Failed(error="Throttled"))
     assert heard == [Failed(error="Throttled")]
     assert told(caplog) == []
-    with pytest.raises(InvalidInput, match="listeners"):
-        events_for(heard.append)  # type: ignore[arg-type]  # One, where several are meant.
+    for wrong in (heard.append, [1]):
+        with pytest.raises(InvalidInput, match="listeners"):
+            events_for(wrong)  # type: ignore[arg-type]  # One, where several are meant; and no function.
 
 
 def test_what_is_said_again_and_again_is_thinned_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from shardline.common.checks import check_callable
 from shardline.common.errors import InvalidInput
 from shardline.common.events import Events
 from shardline.common.printing import printable
@@ -64,4 +65,7 @@ def events_for(listeners: Iterable[Listener]) -> Events:
     """Return a hub with these listeners, with the plain log where there is none; `InvalidInput` for no list of them."""
     if callable(listeners):
         raise InvalidInput("listeners", "a list of functions of an event", type(listeners).__name__)
-    return Events(*(tuple(listeners) or (PlainLog(),)))
+    heard = tuple(listeners)
+    for one in heard:
+        check_callable("listeners", one, "a list of functions of an event")
+    return Events(*(heard or (PlainLog(),)))
