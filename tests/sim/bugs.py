@@ -1,15 +1,10 @@
-"""Planted bugs: each breaks one rule of the product by replacing a function of it by name, and must be caught.
-
-Nothing of this is in the product. A bug whose target no longer exists raises `TargetGoneError`: it must be planted anew
-where the rule lives now. `WORLDS` of a bug are the profiles and first seeds that are tried, the likeliest first.
-"""
+"""Planted bugs of leases, shards, delivery and the producer: each breaks one rule; how they are planted: `planting`."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from shardline.common.errors import ServiceError
@@ -27,40 +22,12 @@ from shardline.producer.report import FlushReport
 from shardline.producer.router import Router
 from shardline.producer.settling import Settler
 
+from tests.sim.planting import Bug
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-__all__ = ["BUGS", "Bug", "TargetGoneError", "planted"]
-
-
-class TargetGoneError(AttributeError):
-    """The function that a planted bug replaces is gone."""
-
-
-class Bug(NamedTuple):
-    """A planted bug: what it replaces (owner, name, maker of the broken one from the original), and where it shows."""
-
-    targets: tuple[tuple[Any, str, Callable[[Any], Any]], ...]
-    worlds: tuple[str, ...]
-    model: str = ""
-    """The broken rule of the model check, where that is what catches it first."""
-
-
-@contextmanager
-def planted(bug: Bug) -> Iterator[None]:
-    """Have the bug in the product for a while."""
-    undo: list[tuple[Any, str, Any]] = []
-    try:
-        for owner, name, make in bug.targets:
-            original = vars(owner).get(name)
-            if original is None:
-                raise TargetGoneError(f"{getattr(owner, '__name__', owner)}.{name} is gone: plant the bug anew")
-            undo.append((owner, name, original))
-            setattr(owner, name, make(original))
-        yield
-    finally:
-        for owner, name, original in undo:
-            setattr(owner, name, original)
+__all__ = ["BUGS"]
 
 
 # --- leases ---

@@ -11,10 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
+from tests.sim.bugs import BUGS
 from tests.sim.delivery_bugs import DELIVERY_BUGS
 from tests.sim.lease_model import KNOWN_BROKEN, SOUND, explore
 from tests.sim.parking_bugs import PARKING_BUGS
+from tests.sim.planting import Bug, TargetGoneError, planted
 from tests.sim.promise_bugs import PROMISE_BUGS
 from tests.sim.run import play
 from tests.sim.stream_bugs import STREAM_BUGS

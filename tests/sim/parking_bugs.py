@@ -11,7 +11,7 @@ from shardline.consumer.driver.key_parking import KeyParking
 from shardline.consumer.parked_keys import ParkedKey, Place
 from shardline.consumer.replaying import ParkedKeys
 
-from tests.sim.bugs import Bug
+from tests.sim.planting import Bug
 
 if TYPE_CHECKING:
     from shardline.common.ports.lease_store import Update, UpdateItem

@@ -31,7 +31,7 @@ from shardline.producer.budget import Share
 from shardline.producer.router import Router
 from shardline.producer.settling import Settler
 
-from tests.sim.bugs import Bug
+from tests.sim.planting import Bug
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -7,7 +7,7 @@ from typing import Any
 from shardline.consumer.driver.tracking import Tracking
 from shardline.consumer.streams import FormerLeases
 
-from tests.sim.bugs import Bug
+from tests.sim.planting import Bug
 
 __all__ = ["STREAM_BUGS"]
 

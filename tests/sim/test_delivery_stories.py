@@ -19,9 +19,9 @@ from shardline.local.sim import SimRuntime
 from shardline.local.sim.simulation import Simulation, run
 
 from tests.consumer.world import World
-from tests.sim.bugs import planted
 from tests.sim.knobs import HandlerFaults
 from tests.sim.mutants import ALL_BUGS
+from tests.sim.planting import planted
 from tests.sim.settings import Knobs
 from tests.sim.stories import tell
 from tests.sim.world import World as Judged

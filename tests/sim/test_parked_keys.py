@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.bugs import planted
 from tests.sim.mutants import hunt
 from tests.sim.parking_bugs import PARKING_BUGS
+from tests.sim.planting import planted
 
 FAST_BUGS = (
     "record in the lot before its key stands",

@@ -13,8 +13,8 @@ from shardline.common.records import SHARD_END
 from shardline.consumer.driver.reading import Reading
 from shardline.consumer.steering import Course, Read
 
-from tests.sim.bugs import Bug, planted
 from tests.sim.knobs import draw
+from tests.sim.planting import Bug, planted
 from tests.sim.scene import FIRST, Scene
 from tests.sim.steersman import SteeredWorld
 

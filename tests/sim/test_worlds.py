@@ -12,10 +12,11 @@ import pytest
 
 from shardline.local.sim.oracle import INVARIANTS
 
-from tests.sim.bugs import BUGS, Bug, TargetGoneError, planted
+from tests.sim.bugs import BUGS
 from tests.sim.delivery_bugs import DELIVERY_BUGS
 from tests.sim.knobs import PROFILES, draw
 from tests.sim.mutants import ALL_BUGS, hunt
+from tests.sim.planting import Bug, TargetGoneError, planted
 from tests.sim.promise_bugs import PROMISE_BUGS, PROOFS
 from tests.sim.run import play, replay_line
 from tests.sim.shrink import shrink
