@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from shardline.common.errors import ServiceError
@@ -23,9 +23,6 @@ from shardline.producer.router import Router
 from shardline.producer.settling import Settler
 
 from tests.sim.planting import Bug
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["BUGS"]
 

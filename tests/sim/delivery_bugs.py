@@ -13,7 +13,7 @@ from shardline.consumer.driver.polling import PollingReader
 from shardline.consumer.driver.reader import ShardOver
 from shardline.consumer.retrieval.polling import ShardPolling
 
-from tests.sim.bugs import Bug
+from tests.sim.planting import Bug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
