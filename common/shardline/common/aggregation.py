@@ -119,6 +119,7 @@ class AggregateBuilder:
         "_tables",
         "_tags",
         "datas",
+        "key_bytes",
         "waiting",
     )
 
@@ -134,6 +135,8 @@ class AggregateBuilder:
     def clear(self) -> None:
         """Forget every record."""
         self._body = 0  # Bytes of the protobuf message.
+        self.key_bytes = 0
+        """Of them, those of the partition keys' table; what is `waiting` does not count yet."""
         self._keys = _indexes()  # Partition key -> its index as a varint, in order of first use.
         self._key_indexes: list[bytes] = []
         self.datas: list[bytes] = []
@@ -197,7 +200,9 @@ class AggregateBuilder:
             sizes = [SIZES[length] for length in lengths]
         else:
             sizes = [_SIZES_BY_WIDTH[len(index)][length] for index, length in zip(indexes, lengths, strict=True)]
-        self._body += 2 * len(fresh) + len("".join(fresh)) + sum(sizes)
+        key_bytes = 2 * len(fresh) + len("".join(fresh))
+        self.key_bytes += key_bytes
+        self._body += key_bytes + sum(sizes)
         self._key_indexes += indexes
         self._sizes += sizes
         waiting.clear()
@@ -244,6 +249,7 @@ class AggregateBuilder:
             return False
         if size >= len(HEADS):
             self._tables = False
+        self.key_bytes += added
         self._body = body
         self._key_indexes.append(self._keys[partition_key])
         self.datas.append(data)

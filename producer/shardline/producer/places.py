@@ -84,6 +84,7 @@ class Buffer:
         "reserved",
         "room",
         "routed",
+        "untried",
         "usual",
         "waiting",
     )
@@ -98,7 +99,9 @@ class Buffer:
         self.room = -1
         self.count_max = 0
         self.routed = 0
-        """Bytes that the keys routed here take in an aggregate's table; so many are kept free for them."""
+        """Bytes that the keys routed here take in an aggregate's table: kept free for those that are not in it yet."""
+        self.untried = True
+        """Whether the window was opened but once for this aggregate."""
         self.delivery: Delivery | None = None
         self.reserved = 0
         self.usual = 0
@@ -113,6 +116,7 @@ class Buffer:
         """Let puts into the aggregate."""
         self.append = self.builder.try_append
         self.waiting, self.datas = self.builder.waiting, self.builder.datas
+        self.untried = True
 
     def close(self) -> None:
         """Let go of the aggregate; nothing goes in until there is another."""
@@ -126,9 +130,15 @@ class Buffer:
         self.number = 0
 
     def widen(self) -> None:
-        """Open the window anew, after records were added otherwise or the bounds have changed."""
+        """Open the window anew, after records were added otherwise or the bounds have changed.
+
+        A key enters the table before it is routed here, so of the two sets one holds the other: the routed ones, or,
+        after routes were forgotten, those of the table. Hence the bytes of routed keys that may still come.
+        """
         builder = self.builder
-        self.room = builder.room - self.routed
+        room = builder.room
+        to_come = self.routed - builder.key_bytes
+        self.room = room - to_come if to_come > 0 else room
         self.count_max = builder.count_max
 
     def route(self, key: str) -> None:
@@ -138,9 +148,16 @@ class Buffer:
         self.widen()
 
     def offer(self, key: str, data: bytes) -> bool:
-        """Add a record beyond the window: weighed exactly."""
+        """Add a record beyond the window: weighed exactly.
+
+        The first one opens the window once more: room was kept for keys that have come since.
+        """
         self.room = -1  # What it was counts no more.
-        return self.append(key, data)
+        added = self.append(key, data)
+        if added and self.untried:
+            self.untried = False
+            self.widen()
+        return added
 
     def __repr__(self) -> str:
         return f"Buffer({len(self)} records, shard={self.place.shard_id})"
