@@ -114,21 +114,21 @@ class Accumulator:
     def _count(
         self, metric: Metric, path: Dimensions, samples: float, total: float, minimum: float, maximum: float
     ) -> None:
-        series = self._at(metric, path)
+        series = self._series.get((metric, path)) or self._new(metric, path)
         if series is not None:
             series.count += samples
             series.sum += total
-            series.minimum = min(series.minimum, minimum)
-            series.maximum = max(series.maximum, maximum)
+            if minimum < series.minimum:  # noqa: PLR1730 - a call of min or max costs as much as all the rest.
+                series.minimum = minimum
+            if maximum > series.maximum:  # noqa: PLR1730 - as above.
+                series.maximum = maximum
 
-    def _at(self, metric: Metric, path: Dimensions) -> _Series | None:
-        key = (metric, path)
-        series = self._series.get(key)
-        if series is None:
-            if len(self._series) >= self._settings.series_max:
-                self.dropped += 1
-                return None
-            series = self._series[key] = _Series()
+    def _new(self, metric: Metric, path: Dimensions) -> _Series | None:
+        """Begin a series, or count a sample that is dropped because there are enough."""
+        if len(self._series) >= self._settings.series_max:
+            self.dropped += 1
+            return None
+        series = self._series[metric, path] = _Series()
         return series
 
     def _places(self, dimensions: Dimensions) -> tuple[Dimensions, ...]:
