@@ -194,13 +194,13 @@ class AggregateBuilder:
             return
         known = len(keys)
         indexes = list(map(keys.__getitem__, waiting))
-        fresh = list(filter(None, list(keys)[known:]))  # None never waits.
+        fresh = list(keys)[known:]
         lengths = [len(data) for data in self.datas[len(self._sizes) :]]
         if len(keys) <= TWO_BYTES:
             sizes = [SIZES[length] for length in lengths]
         else:
             sizes = [_SIZES_BY_WIDTH[len(index)][length] for index, length in zip(indexes, lengths, strict=True)]
-        key_bytes = 2 * len(fresh) + len("".join(fresh))
+        key_bytes = 2 * len(fresh) + len("".join(fresh))  # type: ignore[arg-type]  # None never waits.
         self.key_bytes += key_bytes
         self._body += key_bytes + sum(sizes)
         self._key_indexes += indexes

@@ -29,6 +29,8 @@ _HISTORY_HALF: Final = 3  # The first and the last attempts are kept; the count 
 class Stage(Enum):
     """Where a package is."""
 
+    __hash__ = object.__hash__  # Each is one object; an enumeration's own hash is a call, several for each package.
+
     QUEUED = "queued"
     IN_FLIGHT = "in flight"
     UNJUDGED = "waiting for the shard map"
