@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import os
 import socket
@@ -15,8 +16,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from shardline.common.aws import transport as transport_module
+from shardline.common.aws.transport import WRITE_BYTES, chunks
 from shardline.common.errors import (
     Ambiguous,
     Closed,
@@ -566,3 +570,27 @@ def test_a_proxy_that_refuses_is_unreachable(monkeypatch: pytest.MonkeyPatch) ->
                     await put(kinesis)
 
     asyncio.run(main())
+
+
+@example([5 * WRITE_BYTES, 0])
+@given(st.lists(st.integers(0, 5 * WRITE_BYTES) | st.integers(0, 40), max_size=8))
+def test_a_body_is_cut_into_chunks_of_its_very_bytes(lengths: list[int]) -> None:
+    """Chunks follow one another as the pieces do, none is empty, and none much larger than is written at once."""
+    pieces = [bytes((number,)) * length for number, length in enumerate(lengths)]
+    cut = list(chunks(pieces))
+    assert b"".join(cut) == b"".join(pieces)
+    assert all(0 < len(chunk) < 3 * WRITE_BYTES for chunk in cut)
+
+
+def test_a_body_of_many_pieces_arrives_whole() -> None:
+    """Large and small blobs of one request come over the wire as one body, of the length that was announced."""
+    seen: list[Received] = []
+    answer = reply(200, {"Records": [{"ShardId": "shardId-000000000000", "SequenceNumber": "7"}] * 4})
+    blobs = [bytes((number,)) * length for number, length in enumerate((1, 3_000_000, 70_000, 10))]
+
+    async def main() -> None:
+        async with serving(recording(seen, answer)) as url, connection_to(url).kinesis() as kinesis:
+            await kinesis.put_records(STREAM, [PutEntry(blob, "k") for blob in blobs], timeout_s=CALL_S)
+
+    asyncio.run(main())
+    assert [base64.b64decode(one["Data"]) for one in seen[0].json["Records"]] == blobs

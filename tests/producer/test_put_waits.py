@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from shardline.common.hashing import hash_key
 from shardline.common.limits import MIB
 from shardline.local.sim.network import Service
 from shardline.producer.config import Ordering, ProducerSettings, StreamSettings
@@ -29,6 +30,30 @@ def test_put_waits_while_the_buffer_is_full_and_the_loop_goes_on() -> None:
     with world.sim:
         assert world.sim.run(main) == 400
     assert world.sim.loop.steps < 50_000
+
+
+def test_nobody_overtakes_a_put_that_waits() -> None:
+    """While a put waits for room, a small record whose aggregate is open and has room waits behind it."""
+    world = World(shards=2, until_s=600)
+    low, high = (next(f"k{n}" for n in range(99) if hash_key(f"k{n}") >> 127 == half) for half in (0, 1))
+
+    async def main(_: object) -> None:
+        settings = StreamSettings(ttl_s=100.0, linger_s=50.0)
+        async with world.producer(settings, ProducerSettings(memory_bytes_max=8 * MIB)) as producer:
+            world.network.outage(Service.KINESIS, 30.0)
+            await producer.put(b"opens", low)
+            large = [asyncio.create_task(producer.put(bytes(900_000), high)) for _ in range(9)]
+            await asyncio.sleep(0.01)
+            assert not large[-1].done()
+            behind = asyncio.create_task(producer.put(b"small", low))
+            await asyncio.sleep(0.01)
+            assert not behind.done()
+            await producer.flush()
+            await asyncio.gather(*large, behind)
+            await producer.put(b"small", low)
+
+    with world.sim:
+        world.sim.run(main)
 
 
 def test_a_list_without_an_open_shard_does_not_close_the_buffer() -> None:

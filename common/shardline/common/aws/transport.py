@@ -107,13 +107,13 @@ def chunks(pieces: Sequence[bytes]) -> Iterator[bytes | memoryview]:
             size += len(piece)
             if size < WRITE_BYTES:
                 continue
-        if gathered:
+        if size:
             yield b"".join(gathered)
             gathered, size = [], 0
         if len(piece) > 2 * WRITE_BYTES:
             view = memoryview(piece)
             yield from (view[start : start + WRITE_BYTES] for start in range(0, len(piece), WRITE_BYTES))
-    if gathered:
+    if size:
         yield b"".join(gathered)
 
 
