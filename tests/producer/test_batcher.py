@@ -15,7 +15,7 @@ from shardline.producer.config import StreamSettings
 from shardline.producer.package import Package
 from shardline.producer.places import Place
 
-UNLIMITED = StreamSettings(rate_share=1e6, request_bytes_max=10 * MIB)
+UNLIMITED = StreamSettings(rate_share=1e6)
 
 
 def package(rank: int, size: int, *, shard: str = "shardId-0", put_at: float = 0.0, ttl_s: float = 30.0) -> Package:
@@ -50,7 +50,7 @@ def requests(batcher: Batcher, now: float) -> list[list[Package]]:
 )
 def test_requests_keep_the_services_limits(large: list[int], small: int, shards: int) -> None:
     """At most 500 entries and 10 MiB with keys per request, whatever is queued; everything goes out, once."""
-    batcher = Batcher(UNLIMITED, strict=False)
+    batcher = Batcher(UNLIMITED, strict=False, bytes_max=10 * MIB)
     random = Random(small)
     sizes = [*large, *[1] * small]
     random.shuffle(sizes)
@@ -68,7 +68,7 @@ def test_requests_keep_the_services_limits(large: list[int], small: int, shards:
 
 def test_nothing_goes_before_it_is_due_or_full() -> None:
     """A request waits for its oldest package's time, or until it is full; `wake_at` says when."""
-    batcher = Batcher(StreamSettings(), strict=False)
+    batcher = Batcher(StreamSettings(), strict=False, bytes_max=MIB)
     batcher.add(package(1, 1000), 0.0)
     assert batcher.gather(0.05) == []
     assert batcher.wake_at == 0.1
@@ -80,7 +80,7 @@ def test_nothing_goes_before_it_is_due_or_full() -> None:
 
 def test_shard_without_tokens_holds_up_nobody() -> None:
     """A hot shard's packages wait for tokens; the others' go, and the wake-up is when tokens come."""
-    batcher = Batcher(StreamSettings(), strict=False)
+    batcher = Batcher(StreamSettings(), strict=False, bytes_max=MIB)
     for rank in range(20):
         batcher.add(package(rank, 50_000, shard="hot"), 0.0)
     batcher.add(package(99, 100, shard="cold"), 0.0)
@@ -92,7 +92,7 @@ def test_shard_without_tokens_holds_up_nobody() -> None:
 
 def test_large_record_holds_up_nobody() -> None:
     """A 10 MiB record waiting for its debt lets the small ones of its own shard pass."""
-    batcher = Batcher(StreamSettings(request_bytes_max=10 * MIB), strict=False)
+    batcher = Batcher(StreamSettings(), strict=False, bytes_max=10 * MIB)
     batcher.add(package(1, 10 * MIB), 0.0)
     batcher.add(package(2, 10 * MIB), 0.0)
     batcher.add(package(3, 100), 0.0)
@@ -102,7 +102,7 @@ def test_large_record_holds_up_nobody() -> None:
 
 def test_what_failed_goes_first_in_the_order_it_was_put() -> None:
     """Retries are sent before new packages, oldest first."""
-    batcher = Batcher(UNLIMITED, strict=False)
+    batcher = Batcher(UNLIMITED, strict=False, bytes_max=10 * MIB)
     for rank in (7, 8):
         batcher.add(package(rank, 10), 0.0)
     for rank in (5, 3, 4):
@@ -112,7 +112,7 @@ def test_what_failed_goes_first_in_the_order_it_was_put() -> None:
 
 def test_expired_packages_are_taken_out() -> None:
     """What is past its time is returned once, and nothing else."""
-    batcher = Batcher(StreamSettings(), strict=False)
+    batcher = Batcher(StreamSettings(), strict=False, bytes_max=MIB)
     batcher.add(package(1, 10, ttl_s=1.0), 0.0)
     batcher.add(package(2, 10, ttl_s=5.0), 0.0)
     assert [one.rank for one in batcher.expire(1.0)] == [1]
@@ -121,7 +121,7 @@ def test_expired_packages_are_taken_out() -> None:
 
 def test_by_shard_one_package_is_on_its_way() -> None:
     """By shard: the next package of a range goes when the one before is settled."""
-    batcher = Batcher(UNLIMITED, strict=True)
+    batcher = Batcher(UNLIMITED, strict=True, bytes_max=10 * MIB)
     for rank in (1, 2):
         batcher.add(package(rank, 10), 0.0)
     (first,) = batcher.gather(1.0)

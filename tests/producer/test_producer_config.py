@@ -9,9 +9,19 @@ from pathlib import Path
 import pytest
 
 from shardline.common.errors import InvalidInput
+from shardline.common.limits import MIB
 from shardline.common.metrics.measure import Granularity, Level
 from shardline.common.settings import UnknownSetting
-from shardline.producer.config import Ordering, ProducerSettings, StreamSettings, cannot_drain, drained_bytes
+from shardline.producer.budget import Budget
+from shardline.producer.config import (
+    BODY_FACTOR,
+    Ordering,
+    ProducerSettings,
+    StreamSettings,
+    cannot_drain,
+    drained_bytes,
+    request_bytes,
+)
 from shardline.producer.kpl_properties import KPL_KEYS, load_kpl
 
 BAD_STREAM: dict[str, list[object]] = {
@@ -110,3 +120,11 @@ def test_the_documentation_tells_of_every_kpl_key() -> None:
     """docs/producer.md holds each of the KPL's keys."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "producer.md").read_text()
     assert [name for name in KPL_KEYS if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_requests_are_as_large_as_memory_allows() -> None:
+    """Unless it is set, a request's size leaves room for four bodies; beyond 2 MiB it stays."""
+    assert [request_bytes(StreamSettings(), mib * MIB) / MIB for mib in (1, 8, 16, 64)] == [0.125, 1, 2, 2]
+    assert request_bytes(StreamSettings(request_bytes_max=10 * MIB), MIB) == 10 * MIB
+    for mib in (8, 9, 15, 17, 64):
+        Budget(mib * MIB).need_body(int(request_bytes(StreamSettings(), mib * MIB) * BODY_FACTOR))

@@ -84,8 +84,8 @@ class Batcher:
         "wake_at",
     )
 
-    def __init__(self, settings: StreamSettings, *, strict: bool) -> None:
-        self._bytes_max = settings.request_bytes_max
+    def __init__(self, settings: StreamSettings, *, strict: bool, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
         self._entries_max = settings.request_entries_max
         self._share = settings.rate_share
         self._strict = strict  # One unresolved package per lane.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from shardline.common.errors import InvalidInput
+from shardline.producer.config import BODIES_MIN
 
 __all__ = ["KEY_OVERHEAD_BYTES", "PACKAGE_OVERHEAD_BYTES", "RECORD_OVERHEAD_BYTES", "Budget", "Share"]
 
@@ -44,10 +45,10 @@ class Budget:
 
     def need_body(self, body_bytes_max: int) -> None:
         """Make sure that a body of that size fits beside a full buffer; raise `InvalidInput` where it cannot."""
-        if body_bytes_max > self.bytes_max // 4:
+        if BODIES_MIN * body_bytes_max > self.bytes_max:
             raise InvalidInput(
                 "memory_bytes_max",
-                f"at least {4 * body_bytes_max}, for requests of {body_bytes_max} bytes in memory",
+                f"at least {BODIES_MIN * body_bytes_max}, for requests of {body_bytes_max} bytes in memory",
                 str(self.bytes_max),
             )
         self.reserve = max(self.reserve, 2 * body_bytes_max)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from shardline.common.metrics.settings import MetricsSettings
 
 __all__ = [
+    "BODIES_MIN",
     "BODY_FACTOR",
     "Consumers",
     "OnGap",
@@ -35,10 +36,16 @@ __all__ = [
     "StreamSettings",
     "cannot_drain",
     "drained_bytes",
+    "request_bytes",
 ]
 
 BODY_FACTOR: Final = 2.0
 """Bytes a request holds in flight per byte of data: a base64 body (1.34) and what the transport queues of it."""
+
+BODIES_MIN: Final = 4
+"""So many of the largest requests must fit the producer's memory."""
+_REQUEST_BYTES_DEFAULT: Final = 2 * MIB
+"""Each call costs as much as some thousand records; larger bodies save nothing more. (The KPL's default is 5 MiB.)"""
 
 _DRAIN_SHARE: Final = 0.8  # Of the TTL: the rest is for the round trip and for retries.
 
@@ -99,7 +106,8 @@ class StreamSettings:
 
     Times in seconds from `put`: `linger_s` until a record is sent at the latest when nothing is in the way, `ttl_s`
     until it fails. `buffer_bytes_max` None means: what the stream can drain within the TTL, at most the producer's
-    memory. `rate_share` is this producer's part of each shard's limits (1.0 = 1 MiB/s and 1,000 records/s).
+    memory. `request_bytes_max` None means 2 MiB, or what `request_bytes` finds room for in less memory.
+    `rate_share` is this producer's part of each shard's limits (1.0 = 1 MiB/s and 1,000 records/s).
     `record_bytes_max` None means the stream's own limit, 1 MiB where we may not ask. `codec` makes
     bytes of objects that are neither bytes nor text (its headers travel in the aggregate's tags, beside the caller's,
     which win). Raises `InvalidInput` on construction, also for settings that contradict each other.
@@ -108,7 +116,7 @@ class StreamSettings:
     aggregation: bool = True
     aggregate_bytes_max: int = AGGREGATE_BYTES_DEFAULT
     aggregate_count_max: int | None = None
-    request_bytes_max: int = 1 * MIB
+    request_bytes_max: int | None = None
     request_entries_max: int = PUT_RECORDS_ENTRIES_MAX
     request_timeout_s: float = 6.0
     linger_s: float = 0.1
@@ -135,7 +143,8 @@ class StreamSettings:
 
     def _sizes(self) -> None:
         check_whole("aggregate_bytes_max", self.aggregate_bytes_max, 64, RECORD_BYTES_MAX, "bytes")
-        check_whole("request_bytes_max", self.request_bytes_max, 1024, PUT_RECORDS_BYTES_MAX, "bytes")
+        if self.request_bytes_max is not None:
+            check_whole("request_bytes_max", self.request_bytes_max, 1024, PUT_RECORDS_BYTES_MAX, "bytes")
         check_whole("request_entries_max", self.request_entries_max, 1, PUT_RECORDS_ENTRIES_MAX, "entries")
         if self.aggregate_count_max is not None:
             check_whole("aggregate_count_max", self.aggregate_count_max, 1, 2**63 - 1, "records")
@@ -163,6 +172,13 @@ class StreamSettings:
     def names(cls) -> tuple[str, ...]:
         """Return the settings' names, for configuration files."""
         return tuple(field.name for field in fields(cls))
+
+
+def request_bytes(settings: StreamSettings, memory_bytes_max: int) -> int:
+    """Return what a request may weigh: as set, else so much that four of its bodies fit the producer's memory."""
+    if settings.request_bytes_max is not None:
+        return settings.request_bytes_max
+    return min(_REQUEST_BYTES_DEFAULT, int(memory_bytes_max / BODIES_MIN / BODY_FACTOR))
 
 
 def drained_bytes(settings: StreamSettings, shards: int) -> int:

@@ -117,5 +117,5 @@ class Inquiries:
     def need_body(self) -> None:
         """Keep memory free for the largest request there may be."""
         pipeline = self._pipeline
-        largest = max(pipeline.settings.request_bytes_max, pipeline.record_bytes_max)
+        largest = max(pipeline.request_bytes_max, pipeline.record_bytes_max)
         pipeline.share.budget.need_body(int(largest * BODY_FACTOR))

@@ -24,6 +24,7 @@ from shardline.producer.config import (
     OnGap,
     Ordering,
     StreamSettings,
+    request_bytes,
 )
 from shardline.producer.delivery import Delivery
 from shardline.producer.effects import AskMap, AskSummary, SendRequest
@@ -83,7 +84,9 @@ class Pipeline:
         self.aggregator = Aggregator(settings, share, self.new_delivery)
         self.aggregator.keep_keys = settings.ordering is Ordering.BY_KEY
         self.aggregator.hold_until = now + _HOLD_S
-        self.batcher = Batcher(settings, strict=settings.ordering is Ordering.BY_SHARD)
+        self.request_bytes_max = request_bytes(settings, share.budget.bytes_max)
+        strict = settings.ordering is Ordering.BY_SHARD
+        self.batcher = Batcher(settings, strict=strict, bytes_max=self.request_bytes_max)
         self.keys = KeyGate(self.new_delivery) if settings.ordering is Ordering.BY_KEY else None
         self.stops = ShardStops()
         self.gate = Gate(random)
