@@ -14,6 +14,7 @@ print("\\n".join(sorted(set(sys.modules) - bare)))
 """
 
 ASKED_FOR = {"__future__", "array", "binascii", "hashlib", "importlib", "itertools", "types"}
+BEHIND_STRUCT = {"_struct", "struct"}  # Loaded before us in a Lambda: its runtime imports base64, which needs it.
 BEHIND_ARRAY = {"_collections", "_collections_abc", "_operator", "collections", "keyword", "operator", "reprlib"}
 BEHIND_HASHLIB = {"_blake2", "_hashlib"}
 BEHIND_IMPORTLIB = {"_warnings", "warnings"}
@@ -26,7 +27,7 @@ def test_only_what_is_needed_is_imported() -> None:
     )
     loaded = {name for name in answer.stdout.split() if not name.startswith("shardline")}
     top = {name.partition(".")[0] for name in loaded}
-    assert top <= ASKED_FOR | BEHIND_ARRAY | BEHIND_HASHLIB | BEHIND_IMPORTLIB, sorted(top)
+    assert top <= ASKED_FOR | BEHIND_STRUCT | BEHIND_ARRAY | BEHIND_HASHLIB | BEHIND_IMPORTLIB, sorted(top)
 
 
 def _with_paths() -> str:

@@ -28,6 +28,7 @@ from itertools import repeat
 
 from shardline.common._columns import POSITION_MAX, Columns
 from shardline.common._reading import Malformed, read_span, read_tag, read_varint, skip_field
+from shardline.common._usual import USUAL_BLOB_BYTES_MAX, Usual
 from shardline.common._wire import (
     DIGEST_BYTES,
     HASH_KEY_DIGITS_MAX,
@@ -51,7 +52,7 @@ from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX, HASH_KEY_MAX, PAR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from typing import Literal
 
     Steps = Generator[None, None, None]
@@ -67,6 +68,9 @@ TEXT_BYTES_PER_FIELD = 256
 _ONE_BYTE = 127  # The most that a varint of one byte holds.
 _SECOND_BYTE = [(high << 7) - 128 for high in range(128)]
 """What the second and last byte of a varint adds to the first, whose highest bit was set."""
+NOTHING_KNOWN: Mapping[bytes, str] = {}
+_NOTHING = Usual(b"", NOTHING_KNOWN)
+"""The columns of what is no aggregate; nobody reads into it."""
 _DIGITS = frozenset(b"0123456789")
 
 
@@ -74,10 +78,12 @@ class Validation:
     """The resumable check of one blob; after it the positions of all records, by columns.
 
     `step()` until it returns True (or `run()`), then `kind`, and for an aggregate the columns. `steps` counts the steps
-    done, `fields_per_step` bounds each of them. One owner at a time; abandoning it half way leaves nothing behind.
+    done, `fields_per_step` bounds each of them. `known` are partition keys and their texts, which then need not be made
+    again. One owner at a time; abandoning it half way leaves nothing behind.
     """
 
     __slots__ = (
+        "_known",
         "_room",
         "_sub_records_max",
         "_work",
@@ -96,9 +102,10 @@ class Validation:
         *,
         max_sub_records: int = AGGREGATE_SUB_RECORDS_MAX,
         fields_per_step: int = FIELDS_PER_STEP,
+        known: Mapping[bytes, str] = NOTHING_KNOWN,
     ) -> None:
         self.data = data = _as_bytes(data)
-        self.columns = Columns(data)
+        self.columns: Columns | Usual = _NOTHING
         self.kind: Kind | None = None
         self.reason: str | None = None
         self.checksum_mismatch = False
@@ -114,6 +121,7 @@ class Validation:
         if fields_per_step < 1:
             raise InvalidInput("fields_per_step", "1 or more", str(fields_per_step))
         self._sub_records_max = max_sub_records
+        self._known = known
         self._work = self._run()
 
     def __repr__(self) -> str:
@@ -142,7 +150,7 @@ class Validation:
             self.kind = self.kind or "aggregate"
         except Malformed as malformed:
             self.kind, self.reason = "malformed", str(malformed)
-            self.columns = Columns(self.data)
+            self.columns = _NOTHING
         else:
             return False
         self._work = None
@@ -160,22 +168,28 @@ class Validation:
         if checksum.digest() != self.data[-DIGEST_BYTES:]:
             self.kind, self.checksum_mismatch = "plain", True
             return
+        if len(self.data) <= USUAL_BLOB_BYTES_MAX:
+            usual = self.columns = Usual(self.data, self._known)
+            if (yield from usual.read(self.fields_per_step)) and len(usual) <= self._sub_records_max:
+                return
+            yield  # What was read counts, too.
         if len(self.data) > POSITION_MAX:  # The service's largest record has 10 MiB.
             raise Malformed("too-many")
-        yield from self._message(MAGIC_BYTES, len(self.data) - DIGEST_BYTES)
-        if not self.columns:
+        self.columns = columns = Columns(self.data)
+        yield from self._message(columns, MAGIC_BYTES, len(self.data) - DIGEST_BYTES)
+        if not columns:
             raise Malformed("empty")
-        if not self.columns.closed:
+        if not columns.closed:
             raise Malformed("index")
 
-    def _message(self, at: int, end: int) -> Steps:
+    def _message(self, columns: Columns, at: int, end: int) -> Steps:
         """Read the fields of AggregatedRecord: runs of the usual shape at once, the rest one by one."""
         blob = self.data
         while at < end:
             if blob[at] == KEY_ENTRY:
-                at = self._usual_keys(at, end)
+                at = self._usual_keys(columns, at, end)
             if at < end and blob[at] == RECORD_ENTRY:
-                at = self._usual_records(at, end)
+                at = self._usual_records(columns, at, end)
             if self._room <= 0:
                 yield
                 continue
@@ -185,16 +199,16 @@ class Validation:
             self._room -= 1
             if tag == RECORD_ENTRY:
                 start, at = read_span(blob, at, end)
-                yield from self._record(start, at)
+                yield from self._record(columns, start, at)
             elif tag in {KEY_ENTRY, HASH_KEY_ENTRY}:
                 start, at = read_span(blob, at, end)
-                self._table_entry(tag, start, at)
+                self._table_entry(columns, tag, start, at)
             elif tag >> 3 <= RECORD_ENTRY >> 3:
                 raise Malformed("wire")
             else:
                 at = yield from self._skip(tag, at, end)
 
-    def _usual_keys(self, first: int, end: int) -> int:
+    def _usual_keys(self, columns: Columns, first: int, end: int) -> int:
         """Read partition keys of fewer than 128 bytes while they follow each other; returns where they end."""
         blob = self.data
         texts: list[str] = []
@@ -214,11 +228,11 @@ class Validation:
         except UnicodeDecodeError:
             raise Malformed("utf8") from None
         self._room -= len(texts)
-        self.columns.empty_keys += texts.count("")
-        self.columns.keys.add_run(first, texts)
+        columns.empty_keys += texts.count("")
+        columns.keys.add_run(first, texts)
         return at
 
-    def _usual_records(self, first: int, end: int) -> int:  # noqa: C901 - the hot loop: no calls.
+    def _usual_records(self, columns: Columns, first: int, end: int) -> int:  # noqa: C901 - the hot loop: no calls.
         """Read records as encoders write them (index, hash index or none, data) while they follow each other.
 
         Returns where they end. This loop is what decoding costs: everything in it is spelled out on purpose. It looks
@@ -232,7 +246,7 @@ class Validation:
         hashed: list[tuple[int, int]] = []
         at = first
         try:
-            for _ in repeat(None, min(self._room, self._sub_records_max - len(self.columns))):
+            for _ in repeat(None, min(self._room, self._sub_records_max - len(columns))):
                 if blob[at] != RECORD_ENTRY:
                     break
                 size, body = blob[at + 1], at + 2
@@ -269,18 +283,18 @@ class Validation:
         while hashed and hashed[-1][0] >= len(keys):
             del hashed[-1]
         self._room -= len(keys)
-        self.columns.add_run(keys, starts, stops, hashed)
+        columns.add_run(keys, starts, stops, hashed)
         return stops[-1] if stops else first
 
-    def _table_entry(self, tag: int, start: int, stop: int) -> None:
+    def _table_entry(self, columns: Columns, tag: int, start: int, stop: int) -> None:
         """Append blob[start:stop] to the table that `tag` names."""
         text = self._text(start, stop) if tag == KEY_ENTRY else self._hash_key_text(start, stop)
         if tag == HASH_KEY_ENTRY:
-            self.columns.hash_keys.add(start, stop, text)
+            columns.hash_keys.add(start, stop, text)
             return
-        self.columns.keys.add(start, stop, text)
-        self.columns.empty_keys += not text
-        self.columns.long_keys += len(text) > PARTITION_KEY_LENGTH_MAX
+        columns.keys.add(start, stop, text)
+        columns.empty_keys += not text
+        columns.long_keys += len(text) > PARTITION_KEY_LENGTH_MAX
 
     def _text(self, start: int, stop: int) -> str:
         """Return blob[start:stop] as text; raise `Malformed` if it is none, or too long for one step."""
@@ -299,7 +313,7 @@ class Validation:
             raise Malformed("hash-key")
         return str(digits, "ascii")
 
-    def _record(self, start: int, stop: int) -> Steps:
+    def _record(self, columns: Columns, start: int, stop: int) -> Steps:
         """Read one record field by field, in any order, and append it to the columns."""
         blob = self.data
         key = hash_index = data_start = data_stop = -1
@@ -327,11 +341,11 @@ class Validation:
                 at = yield from self._skip(tag, at, stop)
         if key < 0 or data_start < 0:
             raise Malformed("required")
-        if tags > HEADERS_MAX or len(self.columns) >= self._sub_records_max:
+        if tags > HEADERS_MAX or len(columns) >= self._sub_records_max:
             raise Malformed("too-many")
-        self.columns.add(key, hash_index, data_start, data_stop)
+        columns.add(key, hash_index, data_start, data_stop)
         if tags:
-            self.columns.add_tags(tags, start, stop)
+            columns.add_tags(tags, start, stop)
 
     def _tag(self, at: int, stop: int) -> Steps:
         """Check one tag: a key and perhaps a value, both text; of each the last one given counts."""

@@ -19,22 +19,18 @@ cold start.
 
 from __future__ import annotations
 
-from itertools import chain, count, repeat
-from types import MappingProxyType
+from itertools import count, repeat
 
-from shardline.common._columns import NO_HASH_KEY
-from shardline.common._reading import read_span, read_tag, skip_field
+from shardline.common._columns import NO_HEADERS
 from shardline.common._validation import FIELDS_PER_STEP, Validation
-from shardline.common._wire import RECORD_TAG, TAG_KEY, TAG_VALUE, digest
 from shardline.common.errors import InvalidInput, MalformedAggregate
 from shardline.common.limits import AGGREGATE_SUB_RECORDS_MAX, HASH_KEY_MAX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import Literal
 
-    from shardline.common._texts import Texts
     from shardline.common._validation import Kind
 
     MalformedPolicy = Literal["deliver_raw", "raise"]
@@ -49,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIELDS_PER_STEP",
+    "NO_HEADERS",
     "Inspection",
     "UserRecord",
     "UserRecords",
@@ -57,16 +54,6 @@ __all__ = [
     "inspect",
     "iterate",
 ]
-
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-"""What a record without tags has for `headers`."""
-
-_UNJUDGED = 2
-_DATAS_AT_ONCE = 512
-_DIGESTS_MAX = 16_384
-_DIGEST_KEY_LENGTH_MAX = 256
-_digests: dict[str, bytes] = {}  # Bounded in entries and key length; the same keys recur from aggregate to aggregate.
-
 
 _USER_RECORD_FIELDS = (
     "data",
@@ -171,22 +158,16 @@ class UserRecords:
         Only for an aggregate.
         """
         columns = self._validation.columns
+        keys = columns.partition_keys()
+        nameless = self._partition_key is None and columns.empty_keys
         return (
-            chain.from_iterable(self._datas()),
-            map(self._partition_keys(), columns.key_indexes),
-            self._explicit_hash_keys(),
+            columns.datas(),
+            (key or None for key in keys) if nameless else keys,
+            columns.explicit_hash_keys(),
             count(),
-            self._misplaced(),
-            self._headers() if columns.tagged else repeat(NO_HEADERS),
+            repeat(False) if self._range is None else columns.misplaced(*self._range),
+            columns.headers(),
         )
-
-    def _datas(self) -> Iterator[list[bytes]]:
-        """Yield the records' data, some hundreds at a time: slicing in a comprehension is the cheapest there is."""
-        blob = self._validation.data
-        starts, stops = self._validation.columns.starts, self._validation.columns.stops
-        for at in range(0, len(starts), _DATAS_AT_ONCE):
-            some = slice(at, at + _DATAS_AT_ONCE)
-            yield [blob[start:stop] for start, stop in zip(starts[some], stops[some], strict=True)]
 
     def notes(self) -> dict[str, int]:
         """Return what is worth counting, by code; a code that does not occur is absent.
@@ -199,116 +180,11 @@ class UserRecords:
         if self.aggregated:
             empty = 0 if self._partition_key is None else check.columns.empty_keys
             found["key-length"] = empty + check.columns.long_keys
-            found["misplaced"] = 0 if self._range is None else sum(self._flags())
+            found["misplaced"] = 0 if self._range is None else sum(check.columns.misplaced(*self._range))
         return {code: number for code, number in found.items() if number}
 
     def __repr__(self) -> str:
         return f"UserRecords({len(self)} of {self._validation!r})"
-
-    def _partition_keys(self) -> Callable[[int], str | None]:
-        """Return index -> partition key."""
-        columns = self._validation.columns
-        lookup = _lookup(columns.keys)
-        if self._partition_key is not None or not columns.empty_keys:
-            return lookup
-        return lambda index: lookup(index) or None
-
-    def _explicit_hash_keys(self) -> Iterable[str | None]:
-        columns = self._validation.columns
-        if columns.hash_indexes is None:
-            return repeat(None)
-        lookup = _lookup(columns.hash_keys)
-        return (None if index == NO_HASH_KEY else lookup(index) for index in columns.hash_indexes)
-
-    def _misplaced(self) -> Iterable[bool]:
-        return repeat(False) if self._range is None else self._flags()
-
-    def _flags(self) -> Iterator[bool]:
-        """Yield for each record whether its hash key lies outside the range; each key is judged once."""
-        columns = self._validation.columns
-        assert self._range is not None
-        low, high = self._range
-        first, last = low.to_bytes(16, "big"), high.to_bytes(16, "big")
-        by_key = _Judged(columns.keys, lambda key: not first <= _digest_of(key) <= last)
-        if columns.hash_indexes is None:
-            return map(by_key.__getitem__, columns.key_indexes)
-        by_hash = _Judged(columns.hash_keys, lambda key: not low <= int(key) <= high)
-        return (
-            by_key[key] if index == NO_HASH_KEY else by_hash[index]
-            for key, index in zip(columns.key_indexes, columns.hash_indexes, strict=True)
-        )
-
-    def _headers(self) -> Iterator[Mapping[str, str]]:
-        """Yield each record's headers; they are read when the record is made."""
-        columns = self._validation.columns
-        made = 0
-        for number, start, stop in zip(columns.tagged, columns.tagged_starts, columns.tagged_stops, strict=True):
-            yield from repeat(NO_HEADERS, number - made)
-            yield _read_headers(self._validation.data, start, stop)
-            made = number + 1
-        yield from repeat(NO_HEADERS, len(columns) - made)
-
-
-class _Judged:
-    """A verdict per entry of a table, made on first use and kept in one byte each."""
-
-    __slots__ = ("_judge", "_table", "_verdicts")
-
-    def __init__(self, table: Texts, judge: Callable[[str], bool]) -> None:
-        self._table = table
-        self._judge = judge
-        self._verdicts = bytearray((_UNJUDGED,)) * len(table)
-
-    def __getitem__(self, index: int) -> bool:
-        verdict = self._verdicts[index]
-        if verdict == _UNJUDGED:
-            verdict = self._verdicts[index] = self._judge(self._table[index])
-        return bool(verdict)
-
-
-def _lookup(table: Texts) -> Callable[[int], str]:
-    return table.kept.__getitem__ if table.all_kept else table.__getitem__
-
-
-def _digest_of(partition_key: str) -> bytes:
-    """Return the hash key of a partition key as 16 bytes that order like it."""
-    known = _digests.get(partition_key)
-    if known is None:
-        known = digest(partition_key.encode())
-        if len(partition_key) <= _DIGEST_KEY_LENGTH_MAX:
-            if len(_digests) >= _DIGESTS_MAX:
-                _digests.clear()
-            _digests[partition_key] = known
-    return known
-
-
-def _read_headers(blob: bytes, at: int, stop: int) -> Mapping[str, str]:
-    """Return the tags of the record at blob[at:stop]; of equal keys the last wins, a tag without value has ""."""
-    headers: dict[str, str] = {}
-    for start, end in _spans(blob, at, stop, RECORD_TAG):
-        last = {tag: span for tag in (TAG_KEY, TAG_VALUE) for span in _spans(blob, start, end, tag)}
-        texts = {tag: str(blob[first:after], "utf-8") for tag, (first, after) in last.items()}
-        headers[texts[TAG_KEY]] = texts.get(TAG_VALUE, "")
-    return headers
-
-
-def _spans(blob: bytes, at: int, stop: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Yield where the length-prefixed fields with the tag `wanted` stand in a message that was validated."""
-    while at < stop:
-        tag, at = read_tag(blob, at, stop)
-        if tag == wanted:
-            start, at = read_span(blob, at, stop)
-            yield start, at
-        else:
-            at = _drained(skip_field(blob, tag, at, stop))
-
-
-def _drained(fields: Generator[None, None, int]) -> int:
-    while True:
-        try:
-            next(fields)
-        except StopIteration as done:
-            return int(done.value)
 
 
 def deaggregate(

@@ -41,10 +41,11 @@ class Decoder:
     async def batches(self, page: GetRecordsPage) -> AsyncIterator[Batch]:
         """Yield the page's user records in batches of bounded size; the loop gets its turn in between."""
         limit = self._config.batch_records
+        known = self._placement.known
         pieces: list[Piece] = []
         total = decoded = 0
         for record in page.records:
-            check = Validation(record.data, max_sub_records=self._config.max_sub_records)
+            check = Validation(record.data, max_sub_records=self._config.max_sub_records, known=known)
             while not check.step():  # noqa: ASYNC110 - nobody is waited for: the loop gets its turn between two steps.
                 await asyncio.sleep(0)
             piece = self._piece(record, check)
