@@ -16,7 +16,8 @@ from tests.consumer.rows import aggregate, at
 def piece(number: int, data: bytes, *, skip: int = 0, hash_range: HashRange | None = None) -> Piece:
     """Return the user records of a Kinesis record."""
     origin = Origin("orders", "shardId-000000000000", str(number), number, 12.5, 7)
-    return Piece(origin, deaggregate(data, "outer", hash_range=hash_range), skip, len(data))
+    records = deaggregate(data, "outer", hash_range=hash_range)
+    return Piece(origin, records, skip, len(data), len(records))
 
 
 def batch(*pieces: Piece, drop_misplaced: bool = False) -> Batch:

@@ -193,7 +193,7 @@ def test_batches_and_records_survive_pickling() -> None:
 
     origin = Origin(NAME, "shardId-000000000000", "17", 17, 1.5, 3)
     data = aggregate(("a", b"1"), ("b", b"2"))
-    batch = Batch([Piece(origin, deaggregate(data, "a"), 0, len(data))], stream=NAME, shard_id="s", token=3)
+    batch = Batch([Piece(origin, deaggregate(data, "a"), 0, len(data), 2)], stream=NAME, shard_id="s", token=3)
     for one, other in zip(batch, pickle.loads(pickle.dumps(batch)), strict=True):  # our own bytes
         assert (one.id, one.data, one.partition_key, one.headers) == (
             other.id,

@@ -126,6 +126,11 @@ class Columns:
 
     # ---- reading, once it is complete ---------------------------------------------------------------------------
 
+    @property
+    def plain(self) -> bool:
+        """Say whether no record has an explicit hash key or headers."""
+        return self._hash_indexes is None and not self._tagged
+
     def strangers(self, known: Mapping[bytes, str]) -> tuple[list[str], list[str]] | None:
         """Return the partition keys that are not among those known, and all explicit hash keys; None if too many."""
         if not (self.keys.all_kept and self.hash_keys.all_kept):

@@ -20,7 +20,7 @@ from shardline.common._wire import DIGEST_BYTES, KEY_ENTRY, MAGIC_BYTES, RECORD_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
 USUAL_BLOB_BYTES_MAX = 256 * 1024
 
@@ -38,6 +38,7 @@ class Usual:
 
     __slots__ = ("_blob", "_datas", "_fresh", "_keys", "_known", "_table", "empty_keys")
 
+    plain = True
     long_keys = 0
     tags = 0
     hash_keys: tuple[str, ...] = ()
@@ -53,6 +54,9 @@ class Usual:
 
     def __len__(self) -> int:
         return len(self._datas)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Usual], tuple[bytes]]:
+        return _read_again, (self._blob,)  # Reading is quicker than sending everything twice.
 
     @property
     def keys(self) -> list[str]:
@@ -182,3 +186,11 @@ class Usual:
     def headers(self) -> Iterable[Mapping[str, str]]:
         """Return that no record has any, without end."""
         return repeat(NO_HEADERS)
+
+
+def _read_again(blob: bytes) -> Usual:
+    """Return the columns of a usual blob."""
+    columns = Usual(blob, {})
+    for _ in columns.read(len(blob) or 1):
+        pass
+    return columns

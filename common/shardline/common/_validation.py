@@ -83,7 +83,6 @@ class Validation:
     """
 
     __slots__ = (
-        "_known",
         "_room",
         "_sub_records_max",
         "_work",
@@ -121,8 +120,7 @@ class Validation:
         if fields_per_step < 1:
             raise InvalidInput("fields_per_step", "1 or more", str(fields_per_step))
         self._sub_records_max = max_sub_records
-        self._known = known
-        self._work = self._run()
+        self._work = self._run(known)
 
     def __repr__(self) -> str:
         state = self.kind or "under way"
@@ -158,7 +156,7 @@ class Validation:
 
     # ---- the work: generators that yield where a step ends ------------------------------------------------------
 
-    def _run(self) -> Steps:
+    def _run(self, known: Mapping[bytes, str]) -> Steps:
         message = memoryview(self.data)[MAGIC_BYTES:-DIGEST_BYTES]
         checksum = md5(usedforsecurity=False)
         for at in range(0, len(message), DIGEST_BYTES_PER_STEP):
@@ -169,7 +167,7 @@ class Validation:
             self.kind, self.checksum_mismatch = "plain", True
             return
         if len(self.data) <= USUAL_BLOB_BYTES_MAX:
-            usual = self.columns = Usual(self.data, self._known)
+            usual = self.columns = Usual(self.data, known)
             if (yield from usual.read(self.fields_per_step)) and len(usual) <= self._sub_records_max:
                 return
             yield  # What was read counts, too.

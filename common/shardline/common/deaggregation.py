@@ -151,6 +151,20 @@ class UserRecords:
             return iter((UserRecord(self._validation.data, self._partition_key, self._explicit_hash_key),))
         return map(UserRecord, *self.columns(), repeat(True))
 
+    def pairs(self) -> tuple[Iterable[bytes], Iterable[str | None]] | None:
+        """Return the records' data and keys if there is nothing else to say of any of them; None for `columns`."""
+        if not self.aggregated and self._explicit_hash_key is None:
+            return (self._validation.data,), (self._partition_key,)
+        columns = self._validation.columns
+        if not self.aggregated or self._range is not None or not columns.plain:
+            return None
+        return columns.datas(), self._partition_keys()
+
+    def _partition_keys(self) -> Iterable[str | None]:
+        columns = self._validation.columns
+        keys = columns.partition_keys()
+        return (key or None for key in keys) if self._partition_key is None and columns.empty_keys else keys
+
     def columns(self) -> Columns:
         """Return iterators over data, keys, explicit hash keys, sub-sequence numbers, misplaced and headers.
 
@@ -158,11 +172,9 @@ class UserRecords:
         Only for an aggregate.
         """
         columns = self._validation.columns
-        keys = columns.partition_keys()
-        nameless = self._partition_key is None and columns.empty_keys
         return (
             columns.datas(),
-            (key or None for key in keys) if nameless else keys,
+            self._partition_keys(),
             columns.explicit_hash_keys(),
             count(),
             repeat(False) if self._range is None else columns.misplaced(*self._range),
@@ -176,6 +188,9 @@ class UserRecords:
         ``misplaced``: records outside `hash_range`. Walks the records when a range was given.
         """
         check = self._validation
+        odd = check.checksum_mismatch or check.columns.empty_keys or check.columns.long_keys
+        if self._range is None and not odd:
+            return {}
         found = {"checksum": int(check.checksum_mismatch)}
         if self.aggregated:
             empty = 0 if self._partition_key is None else check.columns.empty_keys

@@ -6,9 +6,10 @@ costs little until it is read; `repr` shows lengths and positions, never payload
 
 from __future__ import annotations
 
-from itertools import chain, islice, repeat
+from itertools import chain, count, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from shardline.common.deaggregation import NO_HEADERS
 from shardline.common.errors import MalformedAggregate
 from shardline.common.records import Position
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from shardline.common.deaggregation import UserRecords
 
-__all__ = ["Batch", "Handler", "Origin", "Piece", "Record"]
+__all__ = ["Batch", "FullRecord", "Handler", "Origin", "Piece", "Record"]
 
 Handler: TypeAlias = "Callable[..., Any]"
 """A function of one `Record`, or of one `Batch`; asynchronous, or blocking (then it runs on a thread).
@@ -44,33 +45,18 @@ class Record:
     aggregate's tags; `misplaced` says that the hash key lies outside the shard.
     """
 
-    __slots__ = (
-        "_origin",
-        "data",
-        "explicit_hash_key",
-        "headers",
-        "misplaced",
-        "partition_key",
-        "sub_sequence_number",
-    )
+    __slots__ = ("_origin", "data", "partition_key", "sub_sequence_number")
 
-    def __init__(
-        self,
-        origin: Origin,
-        data: bytes,
-        partition_key: str | None,
-        explicit_hash_key: str | None,
-        sub_sequence_number: int,
-        misplaced: bool,  # noqa: FBT001 - positional, since `map` makes the records.
-        headers: Mapping[str, str],
-    ) -> None:
+    # What few records have stands in `FullRecord`: one is made per record, and each field costs.
+    explicit_hash_key: str | None = None
+    misplaced: bool = False
+    headers: Mapping[str, str] = NO_HEADERS
+
+    def __init__(self, origin: Origin, data: bytes, partition_key: str | None, sub_sequence_number: int) -> None:
         self._origin = origin
         self.data = data
         self.partition_key = partition_key
-        self.explicit_hash_key = explicit_hash_key
         self.sub_sequence_number = sub_sequence_number
-        self.misplaced = misplaced
-        self.headers = headers
 
     @property
     def stream(self) -> str:
@@ -109,7 +95,35 @@ class Record:
         return f"{origin.stream}/{origin.shard_id}/{origin.sequence_number}/{self.sub_sequence_number}"
 
     def __reduce__(self) -> tuple[type[Record], tuple[object, ...]]:
-        return Record, (
+        return Record, (self._origin, self.data, self.partition_key, self.sub_sequence_number)
+
+    def __repr__(self) -> str:
+        key = "no key" if self.partition_key is None else f"key of {len(self.partition_key)}"
+        return f"Record({self.shard_id} {self.position}, {len(self.data)} bytes, {key})"
+
+
+class FullRecord(Record):
+    """A record that may have an explicit hash key and headers, and may be misplaced."""
+
+    __slots__ = ("explicit_hash_key", "headers", "misplaced")
+
+    def __init__(
+        self,
+        origin: Origin,
+        data: bytes,
+        partition_key: str | None,
+        explicit_hash_key: str | None,
+        sub_sequence_number: int,
+        misplaced: bool,  # noqa: FBT001 - positional, since `map` makes the records.
+        headers: Mapping[str, str],
+    ) -> None:
+        super().__init__(origin, data, partition_key, sub_sequence_number)
+        self.explicit_hash_key = explicit_hash_key
+        self.misplaced = misplaced
+        self.headers = headers
+
+    def __reduce__(self) -> tuple[type[Record], tuple[object, ...]]:
+        return FullRecord, (
             self._origin,
             self.data,
             self.partition_key,
@@ -119,52 +133,40 @@ class Record:
             dict(self.headers),
         )
 
-    def __repr__(self) -> str:
-        key = "no key" if self.partition_key is None else f"key of {len(self.partition_key)}"
-        return f"Record({self.shard_id} {self.position}, {len(self.data)} bytes, {key})"
-
 
 class Piece(NamedTuple):
-    """The user records of one Kinesis record (of `size` bytes) that are still to be delivered: `skip` to `stop`."""
+    """The user records of one Kinesis record (of `size` bytes) that are still to be delivered, `skip` to `stop`."""
 
     origin: Origin
     records: UserRecords
     skip: int
     size: int
-    stop: int | None = None
-
-    @property
-    def end(self) -> int:
-        """The index behind the last record to be delivered."""
-        return len(self.records) if self.stop is None else self.stop
+    stop: int
 
     @property
     def pending(self) -> int:
         """How many records are still to be delivered."""
-        return max(0, self.end - self.skip)
+        return max(0, self.stop - self.skip)
 
     @property
     def last(self) -> Position:
         """The position of the last user record."""
-        return Position(self.origin.number, max(0, self.end - 1))
+        return Position(self.origin.number, max(0, self.stop - 1))
 
     def make(self) -> Iterator[Record]:
         """Make the records."""
-        records = self.records
-        if records.aggregated:
-            made: Iterator[Record] = map(Record, repeat(self.origin), *records.columns())
+        pairs = self.records.pairs()
+        if pairs is not None:
+            made: Iterator[Record] = map(Record, repeat(self.origin), *pairs, count())
         else:
-            made = (
-                Record(self.origin, one.data, one.partition_key, one.explicit_hash_key, 0, one.misplaced, one.headers)
-                for one in records
-            )
-        return islice(made, self.skip, self.end) if self.skip or self.stop is not None else made
+            made = map(FullRecord, repeat(self.origin), *self.records.columns())
+        return islice(made, self.skip, self.stop) if self.skip or self.stop < len(self.records) else made
 
 
 class Batch:
     """Consecutive user records of one shard, in order; iterate as often as needed (each time they are made anew)."""
 
-    __slots__ = ("_drop_misplaced", "_pieces", "millis_behind_latest", "shard_id", "stream", "token")
+    __slots__ = ("_count", "_drop_misplaced", "_pieces", "millis_behind_latest", "shard_id", "stream", "token")
 
     def __init__(
         self,
@@ -177,6 +179,7 @@ class Batch:
         drop_misplaced: bool = False,
     ) -> None:
         self._pieces = tuple(pieces)
+        self._count = sum([piece.pending for piece in pieces])
         self._drop_misplaced = drop_misplaced
         self.stream = stream
         self.shard_id = shard_id
@@ -196,7 +199,7 @@ class Batch:
 
     def __len__(self) -> int:
         """Return how many records iterating gives (with dropping, an upper bound)."""
-        return sum(piece.pending for piece in self._pieces)
+        return self._count
 
     @property
     def last(self) -> Position:
@@ -212,7 +215,7 @@ class Batch:
     @property
     def size(self) -> int:
         """The bytes of the Kinesis records' data that the batch came in."""
-        return sum(piece.size for piece in self._pieces)
+        return sum([piece.size for piece in self._pieces])
 
     @property
     def kinesis_records(self) -> int:
@@ -297,4 +300,4 @@ def _below(piece: Piece, position: Position) -> int:
     """Return how many of a piece's records lie below `position`."""
     if piece.origin.number != position.sequence_number:
         return piece.pending if piece.origin.number < position.sequence_number else 0
-    return max(0, min(piece.end, position.sub_sequence_number) - piece.skip)
+    return max(0, min(piece.stop, position.sub_sequence_number) - piece.skip)

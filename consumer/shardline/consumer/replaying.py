@@ -24,7 +24,7 @@ from shardline.common.errors import Ambiguous, InvalidInput, NotFound, ProtocolV
 from shardline.common.ports.state_store import StateItem
 from shardline.common.state import StateTable
 from shardline.common.state_items import state_table_name
-from shardline.consumer.handler import Origin, Record
+from shardline.consumer.handler import FullRecord, Origin
 from shardline.consumer.parked_keys import PARKED_KEYS, ParkedKey, Place, keys_of, releasing, replaying, state_key
 from shardline.consumer.policy import OpenableLot
 from shardline.consumer.spec import HandlerSpec
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from shardline.common.ports.services import Services
     from shardline.common.ports.state_store import StateStore
     from shardline.common.records import Position
-    from shardline.consumer.handler import Handler
+    from shardline.consumer.handler import Handler, Record
     from shardline.consumer.policy import Parked, ReadableLot
 
 __all__ = ["ParkedKeys", "Replayed", "open_parked_keys"]
@@ -229,7 +229,9 @@ def _record(parked: Parked, place: Place) -> Record:
     )
     sub = place.position.sub_sequence_number
     misplaced = False
-    return Record(origin, parked.data, parked.partition_key, parked.explicit_hash_key, sub, misplaced, parked.headers)
+    return FullRecord(
+        origin, parked.data, parked.partition_key, parked.explicit_hash_key, sub, misplaced, parked.headers
+    )
 
 
 @asynccontextmanager

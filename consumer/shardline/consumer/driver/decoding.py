@@ -49,7 +49,7 @@ class Decoder:
             while not check.step():  # noqa: ASYNC110 - nobody is waited for: the loop gets its turn between two steps.
                 await asyncio.sleep(0)
             piece = self._piece(record, check)
-            if piece.pending == 0:
+            if not (pending := piece.pending):
                 continue
             if self._apart and piece.records.reason is not None:
                 if pieces:
@@ -58,7 +58,7 @@ class Decoder:
                 yield self._batch([piece], page)
                 continue
             pieces.append(piece)
-            total += piece.pending
+            total += pending
             decoded += len(record.data)
             if total >= limit:
                 yield self._batch(pieces, page)
@@ -85,7 +85,7 @@ class Decoder:
             self._stream, self._row.shard_id, record.sequence_number, number, record.arrival_time_s, self._token
         )
         records = iterate(check, record.partition_key, hash_range=self._placement.to_judge(check))
-        return Piece(origin, records, self._skip(number, records), len(record.data))
+        return Piece(origin, records, self._skip(number, records), len(record.data), len(records))
 
     def _skip(self, number: int, records: UserRecords) -> int:
         """Return how many of the user records were done before this tenure began."""
