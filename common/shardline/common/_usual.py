@@ -4,13 +4,14 @@ Usual are aggregates of up to 256 KiB as encoders write them: the partition keys
 records, each of a key index and data. Nearly all are; what they cost is what consuming costs (`performance.md` 2). For
 anything else `Usual.read` says so, and `_validation` begins anew, judging field by field: it alone says what is wrong.
 
-Invariants: data and keys are cut out while the bytes are warm, so that delivering does nothing but hand them out; they
-weigh at most some nine times the blob, which the bound on its size makes up for. Work comes in steps.
+Invariants: small data are cut out while the blob is warm, so that delivering does nothing but hand them out; large ones
+when they are handed out, so that they do not stand twice in memory. Columns weigh at most some nine times the blob,
+which the bound on its size makes up for. Work comes in steps.
 """
 
 from __future__ import annotations
 
-from itertools import repeat
+from itertools import chain, repeat
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - the module's own name says nothing here.
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 USUAL_BLOB_BYTES_MAX = 256 * 1024
 
+_SMALL_BYTES = 256
+"""Data of fewer bytes, on average, are cut out at once."""
+_DATAS_AT_ONCE = 64
 _ONE_BYTE = 127  # The most that a varint of one byte holds.
 _SECOND_BYTE = [(high << 7) - 128 for high in range(128)]
 """What the second byte of a varint adds to the first, whose highest bit was set; no entry where more follow."""
@@ -36,7 +40,7 @@ _read_head = Struct("8B").unpack_from
 class Usual:
     """The finished columns of one aggregate; `Columns` says what the methods return."""
 
-    __slots__ = ("_blob", "_datas", "_fresh", "_keys", "_known", "_table", "empty_keys")
+    __slots__ = ("_blob", "_datas", "_fresh", "_keys", "_known", "_spans", "_table", "empty_keys")
 
     plain = True
     long_keys = 0
@@ -48,12 +52,13 @@ class Usual:
         self._known = known
         self._table: list[str] = []
         self._keys: list[str] = []
-        self._datas: list[bytes] = []
+        self._datas: list[bytes] = []  # Or, where they are large:
+        self._spans: list[tuple[list[int], list[int]]] | None = None  # where they start and stop, run by run.
         self._fresh: list[str] = []
         self.empty_keys = 0
 
     def __len__(self) -> int:
-        return len(self._datas)
+        return len(self._keys)
 
     def __reduce__(self) -> tuple[Callable[[bytes], Usual], tuple[bytes]]:
         return _read_again, (self._blob,)  # Reading is quicker than sending everything twice.
@@ -81,7 +86,7 @@ class Usual:
                 yield
                 room = fields_per_step
         self.empty_keys = self._fresh.count("")
-        return at == end and bool(self._datas)
+        return at == end and bool(self._keys)
 
     def _read_keys(self, at: int, room: int) -> tuple[int, int]:
         """Read up to `room` keys; returns their number and where they end."""
@@ -110,8 +115,10 @@ class Usual:
         This loop is what decoding costs: everything in it is spelled out on purpose. `a` says whether the record's size
         has one byte or two, and the data's size is taken to have as many; the key's index may have one or two.
         """
-        blob, table, keys, datas = self._blob, self._table, self._keys, self._datas
-        before = len(datas)
+        blob, table, keys = self._blob, self._table, self._keys
+        starts: list[int] = []
+        stops: list[int] = []
+        first = at
         try:
             for _ in repeat(None, room):
                 tag, a, b, c, d, e, f, g = _read_head(blob, at)
@@ -139,11 +146,22 @@ class Usual:
                 else:
                     key, start, stop = self._read_odd(at)
                 keys.append(table[key])
-                datas.append(blob[start:stop])
+                starts.append(start)
+                stops.append(stop)
                 at = stop
         except (IndexError, StructError, Malformed):
             pass  # Of another shape; or beyond the digest: a size was a lie.
-        return len(datas) - before, at
+        self._add_run(starts, stops, at - first)
+        return len(stops), at
+
+    def _add_run(self, starts: list[int], stops: list[int], size: int) -> None:
+        """Keep the data of a run of records of `size` bytes in all; the first one decides how."""
+        if self._spans is None and (self._datas or size < _SMALL_BYTES * len(stops)):
+            blob = self._blob
+            self._datas += [blob[start:stop] for start, stop in zip(starts, stops, strict=True)]
+        elif stops:
+            self._spans = self._spans or []
+            self._spans.append((starts, stops))
 
     def _read_odd(self, at: int) -> tuple[int, int, int]:
         """Return key index, start and stop of a record with sizes of other lengths; raise `Malformed` for no such."""
@@ -167,7 +185,15 @@ class Usual:
 
     def datas(self) -> Iterator[bytes]:
         """Return each record's data."""
-        return iter(self._datas)
+        return iter(self._datas) if self._spans is None else chain.from_iterable(self._cut(self._spans))
+
+    def _cut(self, spans: list[tuple[list[int], list[int]]]) -> Iterator[list[bytes]]:
+        """Yield the data, some at a time: slicing in a comprehension is the cheapest there is."""
+        blob = self._blob
+        for starts, stops in spans:
+            for at in range(0, len(starts), _DATAS_AT_ONCE):
+                some = slice(at, at + _DATAS_AT_ONCE)
+                yield [blob[start:stop] for start, stop in zip(starts[some], stops[some], strict=True)]
 
     def partition_keys(self) -> Iterable[str]:
         """Return each record's partition key."""

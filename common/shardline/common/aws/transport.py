@@ -42,6 +42,7 @@ __all__ = ["Answer", "Request", "Stream", "Transport", "open_transport", "tls_co
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 """Twice what 10 MiB of records weigh as JSON; more is not read."""
 READ_BUFFER_BYTES = 256 * 1024
+"""Of a stream; a whole answer has room for all of it, so that reading it wakes us once, not for each piece."""
 WRITE_BYTES = 64 * 1024
 """A body is written in pieces of about this size: what is encrypted at once stays in the processor's cache, and a slow
 socket holds up the next piece instead of filling memory."""
@@ -197,7 +198,7 @@ class Transport:
     ) -> Answer:
         response = await self._send(session, request, attempt, timeout_s, silence_s=None)
         try:
-            return await _whole(response, attempt)
+            return await _whole(response, attempt, room=ANSWER_BYTES_MAX)
         finally:
             response.release()  # Back into the pool if it was read to its end, else closed.
 
@@ -232,6 +233,7 @@ class Transport:
                 proxy=self._proxy,
                 allow_redirects=False,
                 timeout=limits,
+                read_bufsize=ANSWER_BYTES_MAX if silence_s is None else READ_BUFFER_BYTES,
             )
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error, attempt) from error
@@ -266,7 +268,7 @@ class Stream:
 
     async def answer(self) -> Answer:
         """Read the rest as a whole answer (a refusal)."""
-        return await _whole(self._response, self._attempt)
+        return await _whole(self._response, self._attempt, room=READ_BUFFER_BYTES)
 
     async def chunk(self) -> bytes:
         """Return the next bytes as they come, empty at the end; raises `Ambiguous` for a break or a long silence."""
@@ -278,17 +280,20 @@ class Stream:
             raise _broken(error, self._attempt) from error
 
 
-async def _whole(response: aiohttp.ClientResponse, attempt: _Attempt) -> Answer:
+async def _whole(response: aiohttp.ClientResponse, attempt: _Attempt, *, room: int) -> Answer:
     try:
-        body = await _read(response)
+        body = await _read(response, room)
     except (aiohttp.ClientError, OSError) as error:
         raise _broken(error, attempt) from error
     return Answer(response.status, {key.lower(): value for key, value in response.headers.items()}, body)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: aiohttp.ClientResponse, room: int) -> bytes:
+    """Return the body; `room` is what the response takes in without being read."""
     length = response.content_length
     if length is not None and length <= ANSWER_BYTES_MAX:
+        if length <= room and response.content.exception() is None:
+            await response.content.wait_eof()
         return await response.read()
     pieces: list[bytes] = []
     size = 0
@@ -374,7 +379,6 @@ async def open_transport(connection: Connection, service: str, *, connections_ma
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        read_bufsize=READ_BUFFER_BYTES,
     )
     async with session:
         transport = Transport(service, route, session, _proxy_for(route.url, settings), connection.connect_timeout_s)
