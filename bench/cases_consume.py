@@ -6,6 +6,9 @@ each key lies in its shard, checkpoints, and a batch handler that touches every 
 aws-kinesis-agg that checkpoints nothing, and async-kinesis with its KPL aggregator and its checkpoints in memory, which
 hands out data without keys and checks no digest. All read the same four shards, pages of about 2 MiB: a second's worth
 of one shard. Counted is the CPU (user and system) of the client's process from its second round of pages on.
+
+The floor is no client: a bare socket read into one buffer, the MD5 of each aggregate, each user record's data cut out
+where a plan made beforehand says, and the handler's loop. It knows what it will read, and decodes nothing.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ import base64
 import gc
 import json
 import logging
+import socket
 import time
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from hashlib import md5
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import cbor2
@@ -31,6 +36,7 @@ from kinesis.processors import Processor
 
 from shardline.common.aggregation import AggregateBuilder
 from shardline.common.connection import Connection, Credentials
+from shardline.common.deaggregation import deaggregate
 from shardline.common.hashing import HashRange, hash_key
 from shardline.consumer import TableConfig, Worker, WorkerConfig
 from shardline.local.doors.services import LocalServices
@@ -239,6 +245,65 @@ def boto3_loop(data_bytes: int) -> float:
         return meter.seconds_per_record()
 
 
+class Cut(NamedTuple):
+    """Where an aggregate stands in a page, and its user records' data within it."""
+
+    start: int
+    stop: int
+    datas: list[tuple[int, int]]
+
+
+def cuts(body: bytes, aggregates: list[bytes]) -> list[Cut]:
+    """Return where everything stands in a page's body."""
+    found: list[Cut] = []
+    for blob in aggregates:
+        start = body.index(blob)
+        at, datas = 0, []
+        for record in deaggregate(blob, "a"):
+            first = blob.index(record.data, at)
+            at = first + len(record.data)
+            datas.append((first, at))
+        found.append(Cut(start, start + len(blob), datas))
+    return found
+
+
+def read_page(connection: socket.socket, buffer: bytearray, number: int) -> int:
+    """Ask for a shard's page and read it into `buffer`; returns where its body begins."""
+    request = cbor2.dumps({"ShardIterator": shard_id(number), "Limit": 10_000})
+    head = f"POST / HTTP/1.1\r\nX-Amz-Target: K.GetRecords\r\nContent-Type: {CBOR}\r\nContent-Length: {len(request)}"
+    connection.sendall(head.encode() + b"\r\n\r\n" + request)
+    view = memoryview(buffer)
+    got = begin = total = 0
+    while not total or got < total:
+        got += connection.recv_into(view[got:])
+        if not total and (begin := buffer.find(b"\r\n\r\n", 0, got) + 4) > 3:
+            total = begin + int(bytes(buffer[:begin]).rpartition(b":")[2])
+    return begin
+
+
+def floor(data_bytes: int) -> float:
+    """Return CPU seconds per user record of reading, MD5, one cut per record and the handler's loop alone."""
+    prebuilt, count = answers(data_bytes)
+    bodies = prebuilt["GetRecords", CBOR]
+    assert isinstance(bodies, dict)
+    plans = [cuts(bodies[shard_id(number).encode()], blobs(number, data_bytes)[0]) for number in range(SHARDS)]
+    buffer = bytearray(max(map(len, bodies.values())) + 1024)
+    meter = Meter(count)
+    seen = size = 0
+    with sink(prebuilt) as url, socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:
+        while not meter.mark(seen):
+            for number, plan in enumerate(plans):
+                begin = read_page(connection, buffer, number)
+                for cut in plan:
+                    blob = bytes(memoryview(buffer)[begin + cut.start : begin + cut.stop])
+                    assert md5(memoryview(blob)[4:-16], usedforsecurity=False).digest() == blob[-16:]
+                    for data in [blob[start:stop] for start, stop in cut.datas]:
+                        seen += 1
+                        size += len(data)
+    assert size > 0
+    return meter.seconds_per_record()
+
+
 class RawProcessor(Processor, KPLAggregator):  # type: ignore[misc]  # The peer has no types.
     """The peer's KPL aggregator, with records as the bytes they are."""
 
@@ -295,6 +360,7 @@ def _cases() -> list[Case]:
         found.append(case(who=AGG, wire="json", measure=partial(boto3_loop, size)))
         found.append(case(who=ASYNC_KINESIS, wire="json", measure=partial(async_kinesis, size)))
         found.append(case(who="shardline", wire="cbor", measure=partial(ours, "auto", size), goals=goals))
+        found.append(case(who="floor", wire="cbor", measure=partial(floor, size)))
         found.append(case(who="shardline json", wire="json", measure=partial(ours, "json", size)))
     return found
 
