@@ -33,7 +33,7 @@ _SECOND_BYTE = [(high << 7) - 128 for high in range(128)]
 """What the second byte of a varint adds to the first, whose highest bit was set; no entry where more follow."""
 _KEY_SPAN = [2 + size for size in range(128)]
 """From an entry of the key table to the next one, by the byte that says the key's size; no entry where more follow."""
-_read_head = Struct("8B").unpack_from
+_read_head: Callable[[bytes, int], tuple[int, int, int, int, int, int, int, int]] = Struct("8B").unpack_from
 """The first eight bytes of a record at once: cheaper than six, one by one. The digest stands behind the last record."""
 
 
