@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from shardline.common.errors import InvalidInput, LimitExceeded
+from shardline.common.errors import Denied, InvalidInput, LimitExceeded, Rejected, ServiceError
 from shardline.common.ports.kinesis import StartAt, StartKind, SubscribeEvent
 from shardline.common.records import SHARD_END, KinesisRecord
 from shardline.consumer.config import Retrieval, WorkerConfig
-from shardline.consumer.events import RetrievalChosen
+from shardline.consumer.events import CallFailed, RetrievalChosen
 from shardline.consumer.retrieval.fanout import ShardSubscription
 from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.stream_events import ConsumerLost
+from shardline.local.doors.kinesis import InProcessKinesis
 from shardline.local.sim.simulation import Simulation, run
 from shardline.local.state.refusal import Refusal
 
 from tests.consumer.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 CHECKPOINT = StartAt(StartKind.AT_SEQUENCE_NUMBER, "3")
 
@@ -233,6 +239,41 @@ def test_auto_polls_where_its_consumer_has_no_place_any_more() -> None:
         assert (world.lost, world.disorder, world.duplicates) == ([], [], 0)
         (told,) = world.named(ConsumerLost)
         assert (told.as_fields()["then"], told.as_fields()["times"]) == ("polling", 1)
+
+    run(main, until=900)
+
+
+@pytest.mark.parametrize("error", [Denied("AccessDeniedException"), Rejected("UnknownOperationException")])
+@pytest.mark.parametrize("retrieval", [Retrieval.AUTO, Retrieval.FANOUT])
+def test_auto_polls_where_nobody_may_subscribe(
+    retrieval: Retrieval, error: ServiceError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registered, and then refused: with `auto` it is said once and every shard is polled; else tried again, loudly."""
+
+    @asynccontextmanager
+    async def refuse(*_: object, **__: object) -> AsyncIterator[Any]:
+        raise error
+        yield  # A generator, to be entered.
+
+    monkeypatch.setattr(InProcessKinesis, "subscribe_to_shard", refuse)
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=3)
+        await world.create()
+        world.start("w0", retrieval=retrieval, consumer_name="billing")
+        await world.load(20)
+        await world.drained(20)
+        chosen = [
+            (event.as_fields()["retrieval"], event.as_fields()["reason"]) for event in world.named(RetrievalChosen)
+        ]
+        if retrieval is Retrieval.AUTO:
+            assert chosen == [("fanout", ""), ("polling", error.code)]
+            assert (world.lost, world.disorder, world.duplicates) == ([], [], 0)
+        else:
+            assert chosen == [("fanout", "")]
+            assert len(world.lost) == 400
+            assert {event.as_fields()["error"] for event in world.named(CallFailed)} == {error.code}
+        await world.stop()
 
     run(main, until=900)
 

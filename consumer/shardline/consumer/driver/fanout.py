@@ -8,7 +8,7 @@ from shardline.common.errors import InUse, NotFound, ProtocolViolation, Rejected
 from shardline.common.ports.kinesis import GetRecordsPage
 from shardline.consumer.driver.context import pause
 from shardline.consumer.driver.reader import ROOM_POLL_S, Reached, Reader, ShardOver, Switched, Unreadable
-from shardline.consumer.driver.registration import renew_consumer
+from shardline.consumer.driver.registration import may_not_subscribe, renew_consumer
 from shardline.consumer.retrieval.fanout import ShardSubscription
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class FanOutReader(Reader):
             return await self._not_found()
         except (ServiceError, ProtocolViolation) as error:
             self._context.report("shard.subscribe", error, self._row.key)
+            arn = self._context.streams.consumer_arn(self._plan)
+            if isinstance(error, ServiceError) and (
+                arn is None or await may_not_subscribe(self._context, self._plan, arn, error)
+            ):
+                return None  # The next turn switches to polling.
             subscription.on_failed(runtime.monotonic(), in_use=isinstance(error, InUse))
             if isinstance(error, Rejected):
                 self._context.streams.doubt(self._plan, position_refused=True)

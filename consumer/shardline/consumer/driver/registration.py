@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from shardline.common.errors import InUse, LimitExceeded, NotFound, ProtocolViolation, ServiceError
+from shardline.common.errors import Denied, InUse, LimitExceeded, NotFound, ProtocolViolation, ServiceError
 from shardline.consumer.config import Retrieval
 from shardline.consumer.driver.context import attempt
 from shardline.consumer.events import RetrievalChosen
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from shardline.consumer.driver.context import Context, StreamPlan
     from shardline.consumer.streams import StreamsAsked
 
-__all__ = ["choose_retrieval", "may_fan_out", "renew_consumer"]
+__all__ = ["choose_retrieval", "may_fan_out", "may_not_subscribe", "renew_consumer"]
 
 _CALL_S: Final = 10.0
 _WITHIN_S: Final = 60.0
 _POLL_S: Final = 1.0
+_UNKNOWN: Final = "UnknownOperationException"
 
 
 async def choose_retrieval(
@@ -69,6 +70,22 @@ async def renew_consumer(context: Context, plan: StreamPlan, lost: str) -> str |
         then = Retrieval.POLLING if arn is None else Retrieval.FANOUT
         context.events.emit(ConsumerLost(stream=plan.stream.name, then=then.value, times=times))
         return arn
+
+
+async def may_not_subscribe(context: Context, plan: StreamPlan, arn: str, error: ServiceError) -> bool:
+    """Say whether a refusal is for good; with ``auto`` the stream is polled from now on then, and that is said.
+
+    Because the permission is missing, which registering may not have needed, or the endpoint does not know the call.
+    """
+    if not (isinstance(error, Denied) or error.code == _UNKNOWN):
+        return False
+    streams = context.streams
+    async with streams.registering:
+        if context.config.retrieval is Retrieval.AUTO and streams.consumer_arn(plan) == arn:
+            streams.poll(plan)
+            event = RetrievalChosen(stream=plan.stream.name, retrieval="polling", reason=error.code)
+            context.events.emit(event)
+    return streams.consumer_arn(plan) != arn
 
 
 async def _is_active(context: Context, arn: str) -> bool:

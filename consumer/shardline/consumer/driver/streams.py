@@ -78,6 +78,12 @@ class Streams:
         self._consumers_lost[plan.lease_prefix] += 1
         return self._consumers_lost[plan.lease_prefix]
 
+    def poll(self, plan: StreamPlan) -> None:
+        """Poll a stream from now on: its consumer may not be subscribed as."""
+        now = self._plans.get(plan.lease_prefix)
+        if now is not None:
+            self._plans[plan.lease_prefix] = replace(now, consumer_arn=None)
+
     # --- existence ---------------------------------------------------------------------------------------------------
 
     def doubt(self, plan: StreamPlan, *, position_refused: bool = False) -> None:
