@@ -13,6 +13,7 @@ from shardline.common import connection
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.common.ports.state_store import StateItem
 from shardline.consumer.driver.stating import open_state
+from shardline.consumer.events import RetrievalChosen
 from shardline.consumer.parking import FileLot
 from shardline.consumer.policy import park_key, park_record
 from shardline.local import LocalServices
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+    from shardline.consumer.handler import Record
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "worker.md").read_text(), re.DOTALL)
 PAYLOADS = (b'{"id":1,"total":2.5}', b"no order", b'{"id":2,"total":7.5}')
@@ -87,6 +90,26 @@ def test_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
     porter = example("Porter")["Porter"]
     ran(lambda world: void(world.start("w0", processor=porter)))
     assert capsys.readouterr().out.splitlines() == [repr(data) for data in PAYLOADS]
+
+
+def test_the_subscriber() -> None:
+    """With its settings shards are subscribed to, and everything comes."""
+    config = example("subscriber")["subscriber"]().config
+    worlds: list[World] = []
+
+    def start(world: World) -> None:
+        worlds.append(world)
+        world.start("w0", note, retrieval=config.retrieval, consumer_name=config.consumer_name)
+
+    seen: list[bytes] = []
+
+    async def note(record: Record) -> None:
+        seen.append(record.data)
+
+    ran(start)
+    assert seen == list(PAYLOADS)
+    (chosen,) = worlds[0].named(RetrievalChosen)
+    assert chosen.as_fields()["retrieval"] == "fanout"
 
 
 def test_the_sink() -> None:

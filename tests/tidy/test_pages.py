@@ -37,6 +37,7 @@ RUN_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "docs/testing.md": ("sim/test_pytest_plugin.py::test_the_documented_tests_pass",) * 4,
     "docs/worker.md": (
         "consumer/test_worker_docs.py::test_the_handler",
+        "consumer/test_worker_docs.py::test_the_subscriber",
         "consumer/test_worker_docs.py::test_the_sink",
         "consumer/test_worker_docs.py::test_the_backfill",
         "consumer/test_worker_docs.py::test_the_pulled_batches",
