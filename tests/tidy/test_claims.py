@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from functools import cache
@@ -87,24 +86,10 @@ def test_the_kcl_s_table_names_the_setting_that_a_key_becomes() -> None:
 
 @cache
 def identifiers() -> frozenset[str]:
-    """Return every name that the repository's Python files define, take, or reach for; and every word in a string."""
-    found: set[str] = set()
-    for path in ROOT.rglob("*.py"):
-        if ".venv" in path.parts:
-            continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Name):
-                found.add(node.id)
-            elif isinstance(node, ast.Attribute):
-                found.add(node.attr)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.add(node.name)
-            elif isinstance(node, ast.arg | ast.keyword) and node.arg is not None:
-                found.add(node.arg)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= set(re.findall(r"\w+", node.value))
-    found |= set(re.findall(r"\w+", (ROOT / "Makefile").read_text()))
-    return frozenset(found | {path.stem for path in ROOT.rglob("*.py") if ".venv" not in path.parts})
+    """Return every word of the repository's Python files and of its Makefile, and the files' names."""
+    files = [path for path in ROOT.rglob("*.py") if ".venv" not in path.parts]
+    texts = (path.read_text() for path in (*files, ROOT / "Makefile"))
+    return frozenset(path.stem for path in files).union(*(re.findall(r"\w+", text) for text in texts))
 
 
 @pytest.mark.parametrize("name", PAGES)
