@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shardline.common.connection import Connection, ServiceSettings
+from shardline.common.limits import MIB, PUT_RECORDS_BYTES_MAX
 from shardline.common.metrics import MetricsSettings
 from shardline.consumer import (
     DeliveryConfig,
@@ -19,14 +21,22 @@ from shardline.consumer import (
     Worker,
     WorkerConfig,
 )
+from shardline.consumer.aws_lambda.handlers import _SETTINGS
 from shardline.consumer.kcl_properties import KCL_KEYS
+from shardline.consumer.lineage import FINISHED_KEPT_S
+from shardline.consumer.parked_keys import KEYS_MAX
+from shardline.local.faults.plan import Action
 from shardline.producer import Producer, ProducerSettings, StreamSettings
 from shardline.producer.kpl_properties import KPL_KEYS
+from shardline.producer.outcome import Reason
 
 from tests.pages import PAGES, page
 from tests.sim.knobs import PROFILES
 from tests.sim.mutants import ALL_BUGS
 from tools.rings import ROOT
+
+if TYPE_CHECKING:
+    from enum import StrEnum
 
 HOLDERS: dict[str, type] = {
     one.__name__: one
@@ -117,3 +127,38 @@ def test_stories_and_invariants_name_tests_and_bugs_that_there_are() -> None:
                 prefix = one.removesuffix(" ...")
                 assert any(name == one or (prefix != one and name.startswith(prefix)) for name in known), one
     assert checked >= 12
+
+
+@pytest.mark.parametrize(("name", "kind"), [("docs/producer.md", Reason), ("docs/local.md", Action)])
+def test_a_page_lists_all_that_there_is(name: str, kind: type[StrEnum]) -> None:
+    """Each reason for which a record is not delivered, each fault that can be scripted: as the code writes it."""
+    assert [one.value for one in kind if f"`{one.value}`" not in page(name)] == []
+
+
+STATED: list[tuple[str, str, object, object]] = [
+    ("docs/producer.md", "`memory_bytes_max` (64 MiB)", ProducerSettings().memory_bytes_max, 64 * MIB),
+    ("docs/producer.md", "`linger_s` | same 100 ms", StreamSettings().linger_s, 0.1),
+    ("docs/producer.md", "default 1 MiB, the cheapest", StreamSettings().request_bytes_max, MIB),
+    ("docs/producer.md", "at most the service's 10 MiB", PUT_RECORDS_BYTES_MAX, 10 * MIB),
+    ("docs/producer.md", "1.0 instead of 150 %", StreamSettings().rate_share, 1.0),
+    ("docs/worker.md", "(`handler_timeout_s`, 300)", DeliveryConfig().handler_timeout_s, 300.0),
+    ("docs/worker.md", "At most 256 keys are parked per shard", KEYS_MAX, 256),
+    (
+        "docs/kcl.md",
+        "from 0.2 s, doubling to 30 s",
+        (DeliveryConfig().retry.first_s, DeliveryConfig().retry.max_s),
+        (0.2, 30),
+    ),
+    ("docs/kcl.md", "a third of the fail-over time, 3 s at most", LeaseConfig(failover_s=60).times.timeout_s, 3.0),
+    ("docs/metrics.md", "`final_timeout_s` (5 s)", MetricsSettings().final_timeout_s, 5.0),
+    ("docs/lambda.md", "`reserve_s` (1 s)", _SETTINGS["reserve_s"], 1.0),
+    ("docs/runbook.md", "the fail-over time (10 s by default)", LeaseConfig().failover_s, 10.0),
+    ("DESIGN.md", "kept for two minutes (`FINISHED_KEPT_S`)", FINISHED_KEPT_S, 120.0),
+]
+
+
+@pytest.mark.parametrize(("name", "said", "value", "stated"), STATED, ids=[said for _, said, _, _ in STATED])
+def test_defaults_and_ranges_are_as_stated(name: str, said: str, value: object, stated: object) -> None:
+    """The page still says it, and it is so."""
+    assert said in page(name)
+    assert value == stated
