@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shardline.common.connection import Connection, ServiceSettings
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import MIB
 from shardline.common.metrics.measure import Granularity, Level
@@ -96,9 +97,10 @@ def test_kpl_file_becomes_settings() -> None:
     assert settings.producer.connections_max == 4
     assert settings.connection.arguments() == {
         "connect_timeout_s": 6.0,
-        "kinesis_settings": {"endpoint_url": "https://localhost:4567"},
+        "kinesis_settings": ServiceSettings(endpoint_url="https://localhost:4567"),
         "insecure_skip_tls_verification": True,
     }
+    assert Connection(**settings.connection.arguments()).settings("kinesis").endpoint_url == "https://localhost:4567"
     assert (settings.metrics.level, settings.metrics.granularity) == (Level.SUMMARY, Granularity.STREAM)
     assert loaded.ignored == ("MinConnections",)
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from shardline.common.aws.endpoints import REGION, check_endpoint, check_proxy
+from shardline.common.checks import TIMEOUT_S_MAX, check_flag, check_kind, check_number
 from shardline.common.errors import InvalidInput, MissingExtra
 
 if TYPE_CHECKING:
@@ -52,6 +52,20 @@ class Credentials:
         raise TypeError("credentials are not pickled")
 
 
+_TIMEOUT_S_MIN: Final = 0.001
+_TEXTS: Final = (
+    "profile",
+    "role_arn",
+    "role_session_name",
+    "external_id",
+    "sts_endpoint_url",
+    "region_name",
+    "endpoint_url",
+    "proxy_url",
+    "ca_bundle",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceSettings:
     """How to reach one service; None means: as the connection's `default`, then as the AWS environment says.
@@ -79,6 +93,7 @@ class ServiceSettings:
 
     def __post_init__(self) -> None:
         sources = [name for name in ("session", "profile", "credentials") if getattr(self, name) is not None]
+        self._check_kinds()
         if len(sources) > 1:
             raise InvalidInput(sources[0], f"alone: {' and '.join(sources)} exclude each other")
         if self.region_name is not None and not REGION.fullmatch(self.region_name):
@@ -93,6 +108,16 @@ class ServiceSettings:
             raise InvalidInput("role_arn", "an ARN of the form arn:aws:iam::ACCOUNT:role/NAME")
         if self.role_arn is None and (self.role_session_name or self.external_id):
             raise InvalidInput("role_arn", "given where role_session_name or external_id is")
+
+    def _check_kinds(self) -> None:
+        for name in _TEXTS:
+            if getattr(self, name) is not None:
+                check_kind(name, getattr(self, name), str)
+        for name in ("insecure_skip_tls_verification", "insecure_plain_http"):
+            if getattr(self, name) is not None:
+                check_flag(name, getattr(self, name))
+        if self.credentials is not None:
+            check_kind("credentials", self.credentials, Credentials)
 
     def over(self, default: ServiceSettings) -> ServiceSettings:
         """Return these settings with every None taken from `default`.
@@ -155,12 +180,11 @@ class Connection:
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout_s", "read_timeout_s"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not (isfinite(value) and value > 0):
-                raise InvalidInput(name, "a finite number of seconds above 0")
+            check_number(name, getattr(self, name), _TIMEOUT_S_MIN, TIMEOUT_S_MAX, "seconds")
         if self.wire not in _WIRES:
             raise InvalidInput("wire", f"one of {', '.join(_WIRES)}")
         for name in ("kinesis", "dynamodb", "cloudwatch", "s3", "sqs"):
+            check_kind(f"{name}_settings", getattr(self, f"{name}_settings"), ServiceSettings)
             self.settings(name)
 
     def settings(self, service: str) -> ServiceSettings:

@@ -11,6 +11,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from shardline.common.bucket import TokenBucket
+from shardline.common.checks import check_number
 from shardline.common.errors import InvalidInput
 from shardline.common.records import SHARD_END, Position
 from shardline.consumer.lineage import LATEST_PIN_EARLY_S
@@ -26,6 +27,7 @@ __all__ = ["Bounds", "Pace", "PaceKeeper", "Until", "unfinished"]
 
 Until: TypeAlias = "float | Mapping[str, Position | str]"
 
+_RATE_MIN: Final = 1e-6
 _RATE_MAX: Final = 1e12
 
 
@@ -135,9 +137,8 @@ class Pace:
 
     def __post_init__(self) -> None:
         for name in ("records_per_s", "bytes_per_s"):
-            rate = getattr(self, name)
-            if rate is not None and (isinstance(rate, bool) or not 0 < rate <= _RATE_MAX):
-                raise InvalidInput(name, f"above 0, at most {_RATE_MAX:g}", str(rate))
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), _RATE_MIN, _RATE_MAX)
 
 
 class PaceKeeper:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from shardline.common.checks import check_whole
+from shardline.common.connection import ServiceSettings
 from shardline.common.errors import InvalidInput
 from shardline.common.metrics.measure import Granularity, Level
 from shardline.common.settings import Key, Loaded, load, millis_as_s, parse_properties
@@ -49,15 +50,17 @@ class KplConnection:
             check_whole(name, getattr(self, name), 1, 65_535)
 
     def arguments(self) -> dict[str, Any]:
-        """Return the arguments of `Connection` that mean the same; service settings as mappings of their arguments."""
+        """Return the arguments of `Connection` that mean the same."""
         found: dict[str, Any] = {"connect_timeout_s": self.connect_timeout_s}
         if self.region:
             found["region_name"] = self.region
         if self.kinesis_endpoint:
-            found["kinesis_settings"] = {"endpoint_url": f"https://{self.kinesis_endpoint}:{self.kinesis_port}"}
+            found["kinesis_settings"] = ServiceSettings(
+                endpoint_url=f"https://{self.kinesis_endpoint}:{self.kinesis_port}"
+            )
         if self.cloudwatch_endpoint:
             url = f"https://{self.cloudwatch_endpoint}:{self.cloudwatch_port}"
-            found["cloudwatch_settings"] = {"endpoint_url": url}
+            found["cloudwatch_settings"] = ServiceSettings(endpoint_url=url)
         if not self.verify_certificate:
             found["insecure_skip_tls_verification"] = True
         if self.ca_file:

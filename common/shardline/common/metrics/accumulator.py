@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shardline.common.checks import check_whole
 from shardline.common.errors import InvalidInput
 from shardline.common.metrics.measure import Granularity, Kind, Level, Unit
 from shardline.common.ports.metrics import Datum
@@ -62,8 +63,7 @@ class AccumulatorSettings:
     series_max: int = 10_000
 
     def __post_init__(self) -> None:
-        if self.series_max < 1:
-            raise InvalidInput("series_max", "1 or more")
+        check_whole("series_max", self.series_max, 1, 1_000_000_000, "series")
         names = [one.name for one in self.custom_dimensions]
         if len(set(names)) != len(names) or len(names) > DIMENSIONS_MAX - 3 or set(names) & {*_DEPTHS, "ErrorCode"}:
             raise InvalidInput("custom_dimensions", f"up to {DIMENSIONS_MAX - 3} different names, none of ours")

@@ -53,7 +53,7 @@ class Level(IntEnum):
         """Return the level of a setting's text, in any case; raises `InvalidInput`."""
         try:
             return cls[text.upper()]
-        except KeyError:
+        except (KeyError, AttributeError):
             raise InvalidInput("metrics_level", "none, summary or detailed") from None
 
 
@@ -69,7 +69,7 @@ class Granularity(IntEnum):
         """Return the granularity of a setting's text, in any case; raises `InvalidInput`."""
         try:
             return cls[text.upper()]
-        except KeyError:
+        except (KeyError, AttributeError):
             raise InvalidInput("metrics_granularity", "global, stream or shard") from None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from shardline.common.checks import check_mapping
 from shardline.common.errors import InvalidInput
 from shardline.common.metrics.accumulator import AccumulatorSettings, CustomDimension
 from shardline.common.metrics.measure import Granularity, Level
@@ -58,15 +59,19 @@ class MetricsSettings:
                 raise InvalidInput(field, "a number of seconds", type(value).__name__)
             if not (isfinite(value) and 0 < value <= SECONDS_MAX):
                 raise InvalidInput(field, f"above 0, at most {SECONDS_MAX:g} seconds", f"{value:g}")
+        if self.sink is not None and (isinstance(self.sink, type) or not hasattr(self.sink, "put_metric_data")):
+            raise InvalidInput("sink", "an object with put_metric_data, such as EmfSink()", type(self.sink).__name__)
         self.kept(rollup=True)
 
     def kept(self, *, rollup: bool) -> AccumulatorSettings:
         """Return what is kept: rolled up as the KPL does, or flat as the KCL does."""
         granularity = self.granularity
         own = self.dimensions
+        if not isinstance(own, tuple):
+            check_mapping("dimensions", own, "a mapping of names to values, or CustomDimensions")
         return AccumulatorSettings(
-            level=Level.parse(self.level) if isinstance(self.level, str) else Level(self.level),
-            granularity=Granularity.parse(granularity) if isinstance(granularity, str) else Granularity(granularity),
+            level=self.level if isinstance(self.level, Level) else Level.parse(self.level),
+            granularity=granularity if isinstance(granularity, Granularity) else Granularity.parse(granularity),
             rollup=rollup,
             enabled_dimensions=self.enabled_dimensions,
             custom_dimensions=own if isinstance(own, tuple) else tuple(CustomDimension(*one) for one in own.items()),

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self, cast
 
+from shardline.common.checks import check_mapping, check_whole
 from shardline.common.clock import AsyncioRuntime
 from shardline.common.errors import InvalidInput
 from shardline.local.access import AccessPolicy
@@ -66,8 +67,11 @@ class LocalEndpoint:
         access: Mapping[str, Sequence[str]] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        if not 0 <= port <= _PORT_MAX:
-            raise InvalidInput("port", f"from 0 to {_PORT_MAX}", str(port))
+        check_whole("port", port, 0, _PORT_MAX)
+        if streams is not None:
+            check_mapping("streams", streams, "a mapping of stream names to numbers of shards")
+            for name, shards in streams.items():
+                check_whole(f"streams[{name!r}]", shards, 1, 10_000, "shards")
         self.clock = clock or AsyncioRuntime().wall
         self.state = KinesisState(options)
         for name, shards in (streams or {}).items():

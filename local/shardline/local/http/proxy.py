@@ -12,10 +12,10 @@ import struct
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
+from shardline.common.checks import TIMEOUT_S_MAX, check_number, choice_of
 from shardline.common.errors import Closed, InvalidInput
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class ProxyFault:
     half_close_after: int | None = None
 
     def __post_init__(self) -> None:
-        if not (isfinite(self.delay_s) and self.delay_s >= 0):
-            raise InvalidInput("delay_s", "a finite number of seconds, 0 or more")
+        object.__setattr__(self, "direction", choice_of("direction", self.direction, Direction))
+        check_number("delay_s", self.delay_s, 0, TIMEOUT_S_MAX, "seconds")
         for name in ("reset_after", "half_close_after"):
             value = getattr(self, name)
             if value is not None and value < 0:

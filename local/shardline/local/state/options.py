@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 
+from shardline.common.checks import check_flag, check_number, check_whole, choice_of
 from shardline.common.errors import InvalidInput
 from shardline.common.limits import ITERATOR_LIFETIME_S, SUBSCRIBE_AGAIN_AFTER_S, SUBSCRIPTION_LIFETIME_S
 
@@ -26,6 +26,7 @@ class ShardEnd(StrEnum):
     ON_EMPTY_BATCH = "on_empty_batch"
 
 
+_SECONDS_MAX = 1e12
 _SECONDS = (
     "iterator_lifetime_s",
     "token_lifetime_s",
@@ -69,11 +70,12 @@ class KinesisOptions:
 
     def __post_init__(self) -> None:
         for name in _SECONDS:
-            value = getattr(self, name)
-            if not (isfinite(value) and value >= 0):
-                raise InvalidInput(name, "a finite number of seconds, 0 or more")
+            check_number(name, getattr(self, name), 0, _SECONDS_MAX, "seconds")
+        object.__setattr__(self, "limits", choice_of("limits", self.limits, Limits))
+        object.__setattr__(self, "shard_end", choice_of("shard_end", self.shard_end, ShardEnd))
+        for name in ("hide_child_shards", "null"):
+            check_flag(name, getattr(self, name))
         if not (len(self.account_id) == 12 and self.account_id.isdigit()):  # noqa: PLR2004 - an account has 12 digits.
             raise InvalidInput("account_id", "12 digits")
         for name in ("open_shards_max", "list_shards_page_max"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(name, "1 or more")
+            check_whole(name, getattr(self, name), 1, 2**31 - 1)
