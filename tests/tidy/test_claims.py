@@ -27,6 +27,7 @@ from shardline.consumer.lineage import FINISHED_KEPT_S
 from shardline.consumer.parked_keys import KEYS_MAX
 from shardline.local.faults.plan import Action
 from shardline.producer import Producer, ProducerSettings, StreamSettings
+from shardline.producer.config import request_bytes
 from shardline.producer.kpl_properties import KPL_KEYS
 from shardline.producer.outcome import Reason
 
@@ -138,7 +139,7 @@ def test_a_page_lists_all_that_there_is(name: str, kind: type[StrEnum]) -> None:
 STATED: list[tuple[str, str, object, object]] = [
     ("docs/producer.md", "`memory_bytes_max` (64 MiB)", ProducerSettings().memory_bytes_max, 64 * MIB),
     ("docs/producer.md", "`linger_s` | same 100 ms", StreamSettings().linger_s, 0.1),
-    ("docs/producer.md", "default 1 MiB, the cheapest", StreamSettings().request_bytes_max, MIB),
+    ("docs/producer.md", "default 2 MiB (less", request_bytes(StreamSettings(), 64 * MIB), 2 * MIB),
     ("docs/producer.md", "at most the service's 10 MiB", PUT_RECORDS_BYTES_MAX, 10 * MIB),
     ("docs/producer.md", "1.0 instead of 150 %", StreamSettings().rate_share, 1.0),
     ("docs/worker.md", "(`handler_timeout_s`, 300)", DeliveryConfig().handler_timeout_s, 300.0),
