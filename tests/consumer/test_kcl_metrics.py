@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardline.common.errors import Denied, InvalidInput
+from shardline.common.errors import InvalidInput
 from shardline.common.metrics.settings import MetricsSettings
 from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.consumer.config import WorkerConfig
 from shardline.consumer.fleet.startup import Fleet
 from shardline.local.sim.simulation import Simulation, run
 
+from tests.common.broken_metrics import Broken
 from tests.consumer.world import QUICK, World
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from shardline.common.ports.metrics import Datum
     from shardline.consumer.handler import Record
 
 CANARY = "canary-7f3a"
@@ -136,21 +134,6 @@ def test_a_lost_lease_and_a_failing_handler_are_counted() -> None:
     assert found["LostLeases", (("Operation", "RenewAllLeases"), ("WorkerIdentifier", "w0"))] == (1, 1)
     count, good = found["Success", (("Operation", "ProcessTask"), ("ShardId", "shardId-000000000000"))]
     assert count - good == 3
-
-
-class Broken:
-    """A metrics service that fails in one way, however it is asked."""
-
-    def __init__(self, way: str) -> None:
-        self.way = way
-        self.calls = 0
-
-    async def put_metric_data(self, namespace: str, data: Sequence[Datum], *, timeout_s: float) -> None:
-        """Fail."""
-        self.calls += 1
-        if self.way == "hangs":
-            await asyncio.sleep(timeout_s * 1000)
-        raise {"denied": Denied("AccessDenied"), "bug": ZeroDivisionError(namespace, data)}[self.way]
 
 
 @pytest.mark.parametrize("way", ["denied", "bug", "hangs"])

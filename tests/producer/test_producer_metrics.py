@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shardline.common.errors import Denied, InvalidInput
+from shardline.common.errors import InvalidInput
 from shardline.common.metrics.settings import MetricsSettings
-from shardline.common.ports.metrics import MetricsApi
 from shardline.local.sim.network import Faults, Service
 from shardline.producer.config import ProducerSettings, StreamSettings
 from shardline.producer.outcome import Delivered
 
+from tests.common.broken_metrics import Broken
 from tests.producer.producer_world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from shardline.common.ports.metrics import Datum
     from shardline.producer.producer import Producer
 
 CANARY = "canary-7f3a"
@@ -137,21 +134,6 @@ def test_failed_entries_count_by_code_and_retries_by_record() -> None:
     assert found["KinesisRecordsPut", place] == (2500 + refused, 2500)
     assert found["RetriesPerRecord", place] == (2500, refused)
     assert found["UserRecordsPut", place] == (2500, 2500)
-
-
-class Broken(MetricsApi):
-    """A metrics service that fails in one way, however it is asked."""
-
-    def __init__(self, way: str) -> None:
-        self.way = way
-        self.calls = 0
-
-    async def put_metric_data(self, namespace: str, data: Sequence[Datum], *, timeout_s: float) -> None:
-        """Fail."""
-        self.calls += 1
-        if self.way == "hangs":
-            await asyncio.sleep(timeout_s * 1000)
-        raise {"denied": Denied("AccessDenied"), "bug": ZeroDivisionError(namespace, data)}[self.way]
 
 
 @pytest.mark.parametrize("way", ["denied", "bug", "hangs"])
