@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,7 +16,9 @@ from shardline.consumer.config import DeliveryConfig, WorkerConfig
 from shardline.consumer.events import HandlerFailed, LeaseAcquired, LeasesCreated, PositionTrimmed, ShardEnded
 from shardline.consumer.fleet.startup import Fleet
 from shardline.consumer.worker import Worker
+from shardline.local.sim.runtime import SimRuntime
 from shardline.local.sim.simulation import Simulation, run
+from shardline.local.sim.threads import sleep_blocking
 
 from tests.consumer.world import QUICK, World
 
@@ -294,8 +296,10 @@ def test_a_trimmed_checkpoint_is_reported() -> None:
     run(main, until=30 * 3600)
 
 
-def test_checkpoints_can_be_bounded_by_count() -> None:
-    """With `checkpoint_records` a crash redelivers at most that many, and what one write takes."""
+@pytest.mark.parametrize("bound", [{"checkpoint_records": 2}, {"checkpoint_s": 0.1}])
+@pytest.mark.parametrize("blocking", [False, True])
+def test_checkpoints_can_be_bounded_by_count_or_time(blocking: bool, bound: dict[str, Any]) -> None:
+    """A crash redelivers at most what the bound allows, and what one write takes; on a thread in a long batch, too."""
 
     async def main(sim: Simulation) -> None:
         world = World(sim, shards=1)
@@ -305,7 +309,15 @@ def test_checkpoints_can_be_bounded_by_count() -> None:
             await asyncio.sleep(0.05)
             world.saw(record)
 
-        world.start("w0", slow, delivery=DeliveryConfig(checkpoint_records=2))
+        def slow_blocking(record: Record) -> None:
+            sleep_blocking(0.05)
+            world.saw(record)
+
+        handle = slow_blocking if blocking else slow
+        worker = world.worker("w0", handle, delivery=DeliveryConfig(**bound))
+        host = world.hosts["w0"]
+        worker._runtime = SimRuntime(host, threads=sim.threads)
+        world.leaving["w0"] = host.spawn(worker.serve())
         world.put(100)
         await asyncio.sleep(3.6)
         world.crash("w0")

@@ -132,25 +132,46 @@ class _OnLoop(RecordCalls):
 class _OnThread(RecordCalls):
     """A blocking handler of records."""
 
+    counts = True
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(work)
+        settings = work.context.config.delivery
+        self._tell_records = settings.checkpoint_records or inf
+        self._tell_s = settings.checkpoint_s or inf
+        self._untold = 0
+
     async def batch(self, rest: Batch, progress: Progress) -> Position | None:
         """Call it for one record after another, on one thread."""
-        error, through = await self._work.threads.run(self._each, rest, progress)
+        loop = asyncio.get_running_loop()
+
+        def tell(records: int) -> None:
+            loop.call_soon_threadsafe(self._work.counted, records)
+
+        self._untold = 0
+        error, through = await self._work.threads.run(self._each, rest, progress, tell)
+        self._work.counted(self._untold)
         if error is not None:
             raise error
         return rest.last if through else None
 
-    def _each(self, rest: Batch, progress: Progress) -> tuple[Exception | None, bool]:
+    def _each(self, rest: Batch, progress: Progress, tell: Callable[[int], None]) -> tuple[Exception | None, bool]:
         """Run on a thread: one hop for the whole batch, the lease checked before each record all the same."""
         function, lease, stopping = self._spec.function, self._work.keeper.lease, self._work.stopping.is_set
         monotonic = self._monotonic
+        told_at = monotonic()
         try:
             for record in rest:
                 now = monotonic()
                 if stopping() or not lease.is_valid(now):
                     return None, False
+                if self._untold >= self._tell_records or now - told_at >= self._tell_s:
+                    tell(self._untold)
+                    self._untold, told_at = 0, now
                 progress.busy_since = now
                 function(record)
                 progress.current = record
+                self._untold += 1
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure, and is retried.
             return error, False
         return None, True
