@@ -29,6 +29,7 @@ from shardline.common.metrics.prometheus import PrometheusListener, prometheus_n
 from shardline.common.metrics.publisher import MetricsLost, MetricsPublisher
 from shardline.common.ports.metrics import Datum, MetricsApi
 from shardline.common.printing import printable
+from shardline.consumer.rounds import PageRead
 
 from tests.common.aws_server import CALL_S, Received, connection_to, recording, reply, serving
 
@@ -360,6 +361,17 @@ def test_events_are_logged_by_name_and_level() -> None:
     logger = Lines()
     LogListener(logger)(MetricsLost(data=2, code="Throttled"))
     assert logger.lines == [("warning", "metrics.lost", {"data": 2, "code": "Throttled"})]
+
+
+def test_events_below_the_level_are_not_logged() -> None:
+    """What comes once per page or request can be left out; a level that does not exist is refused."""
+    logger = Lines()
+    listener = LogListener(logger, level="info")
+    listener(Event())
+    listener(PageRead(lease="shardId-000000000000", records=0, seconds=0.0))
+    assert logger.lines == [("info", "event", {})]
+    with pytest.raises(InvalidInput, match="debug, info, warning, error, critical"):
+        LogListener(logger, level="trace")
 
 
 def test_fields_cannot_forge_log_lines() -> None:

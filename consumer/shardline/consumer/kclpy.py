@@ -261,12 +261,12 @@ def run(
 ) -> None:
     """Run a KCLPy processor class as the MultiLangDaemon would with this `.properties` file, until SIGTERM or SIGINT.
 
-    `listeners` None logs every event through structlog. Raises `OSError` for a file that cannot be read, what
-    `worker_of` raises, and what starting a worker raises.
+    `listeners` None logs through structlog what is no mere debugging. Raises `OSError` for a file that cannot be read,
+    what `worker_of` raises, and what starting a worker raises.
     """
     if listeners is None:
         from shardline.common.metrics.logs import LogListener  # noqa: PLC0415 - structlog only where it logs.
 
-        listeners = [LogListener()]
+        listeners = [LogListener(level="info")]
     text = Path(properties_file).read_text(encoding="latin-1")  # As Java reads such files.
     worker_of(processor, text, connection=connection, listeners=listeners).run()

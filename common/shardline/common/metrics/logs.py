@@ -5,9 +5,9 @@ Invariant: no field can forge a line or drive a terminal; control characters are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from shardline.common.errors import MissingExtra
+from shardline.common.errors import InvalidInput, MissingExtra
 from shardline.common.printing import printable
 
 try:
@@ -21,13 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["LogListener"]
 
 
-class LogListener:
-    """Logs each event to `logger` (a structlog logger; default: one named shardline)."""
+_LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
-    def __init__(self, logger: Any = None) -> None:  # noqa: ANN401 - structlog's loggers are untyped by design.
+
+class LogListener:
+    """Logs each event of `level` and above to `logger` (a structlog logger; default: one named shardline).
+
+    Of the lower ones there are several for each page and request. Raises `InvalidInput` for a level that is none.
+    """
+
+    def __init__(self, logger: Any = None, *, level: str = "debug") -> None:  # noqa: ANN401 - structlog's loggers are untyped by design.
+        if level not in _LEVELS:
+            raise InvalidInput("level", f"one of {', '.join(_LEVELS)}", level)
         self._logger: Any = logger if logger is not None else structlog.get_logger("shardline")
+        self._levels = frozenset(_LEVELS[_LEVELS.index(level) :])
 
     def __call__(self, event: Event, /) -> None:
         """Log one event."""
+        if event.level not in self._levels:
+            return
         fields = {name: printable(value) for name, value in event.as_fields().items()}
         getattr(self._logger, event.level)(event.name, **fields)
