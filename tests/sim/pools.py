@@ -16,6 +16,7 @@ from shardline.consumer.handler import Batch
 from shardline.consumer.reasons import place_of, reason_of
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from shardline.consumer.handler import Record
@@ -37,12 +38,13 @@ class ProcessDied(Exception):
 class _Child:
     """One process: a host, and the two numbers that it shares with its worker."""
 
-    def __init__(self, host: Host, spec: HandlerSpec, runtime: SimRuntime) -> None:
+    def __init__(self, host: Host, spec: HandlerSpec, runtime: SimRuntime, reached: Counter[str]) -> None:
         self.host = host
         self.allowed = 0.0
         self.done = 0
         self._spec = spec
-        self._monotonic = runtime.monotonic  # One machine, one clock.
+        self._worker = runtime.host
+        self._reached = reached
 
     async def run(self, work: Batch | Record) -> HandlerProcessFailed | None:
         """Go through the work; returns how it failed."""
@@ -66,9 +68,11 @@ class _Child:
         return None
 
     def _may_begin(self) -> bool:
-        return self._monotonic() < self.allowed
+        return self._worker.monotonic() < self.allowed  # One machine, one clock.
 
     async def _call(self, given: object) -> None:
+        if self._worker.paused or not self._worker.alive:
+            self._reached["handler process ran on without its worker"] += 1
         answer = self._spec.function(given)
         if iscoroutine(answer):
             await answer
@@ -116,4 +120,4 @@ class VirtualPool:
 
     def _child(self) -> _Child:
         host = self._world.sim.host(f"{self._runtime.host.name} process {len(self._world.sim.hosts)}")
-        return _Child(host, self._spec, self._runtime)
+        return _Child(host, self._spec, self._runtime, self._world.oracle.reached)
