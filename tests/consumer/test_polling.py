@@ -314,6 +314,20 @@ def test_who_reads_less_than_his_part_is_left_alone(others: int) -> None:
     assert shard.read["ours 0"] > 1.5 * 300
 
 
+def test_a_reader_beside_one_that_takes_everything_is_not_starved_for_long() -> None:
+    """However often it is throttled, it tries again every few seconds, by chance at another moment."""
+    one, now, gaps = polling(), 0.0, list[float]()
+    for _ in range(30):
+        assert isinstance(one.next_call(now), FetchRecords)
+        one.on_throttled(now)
+        due = one.next_wakeup(now)
+        assert due is not None
+        gaps.append(due - now)
+        now = due
+    assert 2.5 <= max(gaps) <= 5.0
+    assert len(set(gaps[-10:])) == 10
+
+
 def test_a_share_that_was_left_comes_back() -> None:
     """Within a minute of the last throttled read its own limit is used again."""
     one = polling()

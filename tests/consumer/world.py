@@ -11,6 +11,7 @@ from shardline.common.ports.kinesis import PutEntry, Stream
 from shardline.common.ports.lease_store import Delete, Key, Put
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, WorkerConfig
 from shardline.consumer.leases.row import LeaseRow, read_row
+from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.streams import TrackingConfig
 from shardline.consumer.worker import Worker
 from shardline.local.doors.services import LocalServices
@@ -132,6 +133,7 @@ class World:
             retrieval=settings.pop("retrieval", Retrieval.AUTO),
             consumer_name=settings.pop("consumer_name", None),
             metrics=settings.pop("metrics", None),
+            polling=settings.pop("polling", PollingSettings()),
             tracking=settings.pop("tracking", TrackingConfig(poll_s=5.0)),
         )
         how = {name: settings.pop(name, None) for name in ("concurrency", "on_failure", "model", "codec", "positions")}

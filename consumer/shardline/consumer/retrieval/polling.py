@@ -279,9 +279,15 @@ class ShardPolling:
             self._next_at = now
 
     def on_throttled(self, now: float) -> None:
-        """Take a call that was refused for the shard's rate, which others use as well: leave them more of it."""
+        """Take a call that was refused for the shard's rate, which others use as well: leave them more of it.
+
+        Whoever backed off further and further beside one who does not would never have his turn again.
+        """
+        self._calling = False
+        self._failures += 1
         self._take_share(now, max(_SHARE_MIN, self._share * _SHARE_CUT))
-        self.on_failed(now)
+        pause = 1 / (self._settings.reads_per_s * self._share)
+        self._next_at = now + pause * (1.0 + self._random.random())
 
     def _take_share(self, now: float, share: float) -> None:
         self._share, self._share_at = share, now
