@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from shardline.consumer.policy import Parked
 
 FAILOVER_S = 5.0
+DATA = [b"%d" % number for number in range(12)]
 
 
 class Porter(ShardProcessor):
@@ -60,11 +61,34 @@ def register(worker: Worker, kind: str, handle: Callable[[object], None]) -> Non
         worker.add_handler(handle, batch=kind == "batch", concurrency=per_key(3) if kind == "per key" else None)
 
 
+def worker_of(services: Services, runtime: SimRuntime, delivery: DeliveryConfig | None = None) -> Worker:
+    """Return the worker of the stream, without a handler."""
+    config = WorkerConfig(
+        worker_id="me", leases=LeaseConfig(failover_s=FAILOVER_S), delivery=delivery or DeliveryConfig()
+    )
+    return Worker(
+        "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=runtime, config=config
+    )
+
+
+def stopped_again_and_again(lab: SimLab, billing: Callable[[Services, SimRuntime], Worker]) -> None:
+    """Run a worker that is stopped for each record, with a call handed over and perhaps no thread for it yet."""
+    orders = lab.stream("orders")
+    program = lab.start(billing)
+    lab.run(30)
+    for number, data in enumerate(DATA):
+        orders.put(data, f"key-{number}")
+        lab.run(2)
+        program.pause_for(4 * FAILOVER_S)
+        lab.run(6 * FAILOVER_S)
+    lab.run(300)
+    lab.close()
+
+
 @pytest.mark.parametrize("kind", ["record", "batch", "per key", "processor", "kclpy"])
 def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
     """A process that was stopped before its threads began finds the lease expired; the records come again."""
     lab = SimLab(seed=3)
-    orders = lab.stream("orders")
     seen: list[bytes] = []
     begun_without: list[float] = []
     workers: list[Worker] = []
@@ -78,25 +102,14 @@ def test_no_blocking_handler_begins_without_a_valid_lease(kind: str) -> None:
 
     def billing(services: Services, runtime: SimRuntime) -> Worker:
         slow = SimRuntime(runtime.host, blocking_s_max=20.0, threads=lab.simulation.threads)
-        config = WorkerConfig(worker_id="me", leases=LeaseConfig(failover_s=FAILOVER_S))
-        worker = Worker(
-            "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=slow, config=config
-        )
+        worker = worker_of(services, slow)
         register(worker, kind, handle)
         workers.append(worker)
         return worker
 
-    program = lab.start(billing)
-    lab.run(30)
-    for number in range(12):
-        orders.put(b"%d" % number, f"key-{number}")
-        lab.run(2)
-        program.pause_for(4 * FAILOVER_S)  # Stopped with a call handed over, and no thread for it yet.
-        lab.run(6 * FAILOVER_S)
-    lab.run(300)
-    lab.close()
+    stopped_again_and_again(lab, billing)
     assert begun_without == []
-    assert set(seen) == {b"%d" % number for number in range(12)}
+    assert set(seen) == set(DATA)
 
 
 def test_a_lost_lease_is_told_after_the_call_that_was_abandoned_with_it() -> None:
@@ -121,14 +134,7 @@ def test_a_lost_lease_is_told_after_the_call_that_was_abandoned_with_it() -> Non
             calls.append("lost")
 
     def billing(services: Services, runtime: SimRuntime) -> Worker:
-        config = WorkerConfig(
-            worker_id="me",
-            leases=LeaseConfig(failover_s=FAILOVER_S),
-            delivery=DeliveryConfig(handler_timeout_s=2 * FAILOVER_S),
-        )
-        worker = Worker(
-            "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=runtime, config=config
-        )
+        worker = worker_of(services, runtime, DeliveryConfig(handler_timeout_s=2 * FAILOVER_S))
         worker.add_processor(on_threads(Slow))
         return worker
 
@@ -146,7 +152,6 @@ def test_a_lost_lease_is_told_after_the_call_that_was_abandoned_with_it() -> Non
 def test_a_former_owner_parks_nothing(kind: str, park: Callable[..., object], *, blocking: bool) -> None:
     """A process that was stopped in the call that failed for good, or before its lot began, parks nothing late."""
     lab = SimLab(seed=3)
-    orders = lab.stream("orders")
     parked: list[bytes] = []
     late: list[float] = []
     workers: list[Worker] = []
@@ -165,10 +170,7 @@ def test_a_former_owner_parks_nothing(kind: str, park: Callable[..., object], *,
 
     def billing(services: Services, runtime: SimRuntime) -> Worker:
         slow = SimRuntime(runtime.host, blocking_s_max=20.0, threads=lab.simulation.threads)
-        config = WorkerConfig(worker_id="me", leases=LeaseConfig(failover_s=FAILOVER_S))
-        worker = Worker(
-            "billing", streams="orders", start="TRIM_HORIZON", connection=services, runtime=slow, config=config
-        )
+        worker = worker_of(services, slow)
         worker.add_handler(
             fails,
             batch=kind == "batch",
@@ -178,14 +180,6 @@ def test_a_former_owner_parks_nothing(kind: str, park: Callable[..., object], *,
         workers.append(worker)
         return worker
 
-    program = lab.start(billing)
-    lab.run(30)
-    for number in range(12):
-        orders.put(b"%d" % number, f"key-{number}")
-        lab.run(2)
-        program.pause_for(4 * FAILOVER_S)
-        lab.run(6 * FAILOVER_S)
-    lab.run(300)
-    lab.close()
+    stopped_again_and_again(lab, billing)
     assert late == []
-    assert set(parked) == {b"%d" % number for number in range(12)}
+    assert set(parked) == set(DATA)
