@@ -129,7 +129,7 @@ class Chaos(Play):
             stops=self._stops,
             retrieval=self._settings.retrieval,
             failover_s=FAILOVER_S,
-            delivery_ms=self._latencies.milliseconds,
+            latencies=self._latencies,
         )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shardline.cli.demo.chaos_report import ChaosOutcome, Latencies, percentile
 from shardline.cli.demo.chaos_script import PAUSE_S, Deed, chaos_steps, choose_paused
-from shardline.cli.demo.messages import Delivered, Ready, Sent
+from shardline.cli.demo.messages import Delivered, Ready, Sent, ShardStarted
 from shardline.cli.demo.outcome import Outcome, summary
 from shardline.cli.demo.report import DeliveredRecord, Ledger
 from shardline.common.errors import InvalidInput
@@ -71,6 +71,19 @@ def test_latencies_count_first_deliveries_from_their_put() -> None:
     ):  # fmt: skip
         latencies(message)
     assert latencies.milliseconds == {1250: 2, 250: 1, 7000: 1}
+    assert latencies.moved == {}
+
+
+def test_what_waited_for_a_worker_is_counted_apart() -> None:
+    """A record whose shard began with another worker between its put and its delivery waited for that."""
+    latencies = Latencies(ids_max=10)
+    for message in (
+        ShardStarted(0.5, "s", "TRIM_HORIZON"), Sent(1.0, 2), delivered(1.5, 0),
+        ShardStarted(8.0, "s", "7/0"), Sent(8.5, 4), delivered(9.0, 1, 2), delivered(9.5, 3),
+    ):  # fmt: skip
+        latencies(message)
+    assert latencies.milliseconds == {500: 2, 8000: 1, 1000: 1}
+    assert latencies.moved == {8000: 1}
 
 
 def chaos_outcome(kills: int, takeovers: tuple[float, ...]) -> ChaosOutcome:
@@ -97,7 +110,10 @@ def chaos_outcome(kills: int, takeovers: tuple[float, ...]) -> ChaosOutcome:
         stopped_cleanly=True,
         broken=(),
     )
-    return ChaosOutcome.of(outcome, stops=5, retrieval="fanout", failover_s=3.0, delivery_ms={100: 99, 4000: 1})
+    latencies = Latencies(ids_max=10)
+    latencies.milliseconds.update({100: 99, 4000: 1})
+    latencies.moved.update({4000: 1})
+    return ChaosOutcome.of(outcome, stops=5, retrieval="fanout", failover_s=3.0, latencies=latencies)
 
 
 def test_the_outcome_has_all_that_was_asked_for() -> None:
@@ -106,8 +122,9 @@ def test_the_outcome_has_all_that_was_asked_for() -> None:
     wanted = {
         "ok": True, "kills": 2, "stops": 5, "splits": 2, "merges": 3, "records": 1, "lost": 0, "duplicates": 1,
         "order_violations": 0, "seconds": 60, "duplicates_per_kill": 0.5, "takeover_seconds_p50": 6.0,
-        "takeover_seconds_p99": 9.5, "delivery_ms_p50": 100, "delivery_ms_p99": 100, "failover_seconds": 3.0,
-        "retrieval": "fanout",
+        "takeover_seconds_p99": 9.5, "delivery_ms_p50": 100, "delivery_ms_p99": 100,
+        "steady_ms_p50": 100, "steady_ms_p99": 100, "moved_ms_p50": 4000, "moved_ms_p99": 4000, "moved": 1,
+        "failover_seconds": 3.0, "retrieval": "fanout",
     }  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
 
@@ -118,6 +135,8 @@ def test_the_summary_says_what_chaos_adds() -> None:
     assert "stops 5; duplicates per kill 0.5, those that stops caused in it" in lines
     assert "take-over after a kill, fail-over 3 s: p50 4.0 s, p99 6.0 s" in lines
     assert "put to handler, fanout: p50 100 ms, p99 100 ms" in lines
+    assert "  where the shard stayed with its worker: p50 100 ms, p99 100 ms" in lines
+    assert "  where it waited for another (kill, stop, reshard), 1.0%: p50 4000 ms, p99 4000 ms" in lines
     assert lines[-1] == "nothing lost, nothing out of order"
     without = chaos_outcome(0, ()).as_fields()
     assert (without["duplicates_per_kill"], without["takeover_seconds_p99"]) == (None, None)
