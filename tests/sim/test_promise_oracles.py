@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from shardline.common.hashing import HashRange
 from shardline.common.records import TRIM_HORIZON, Position
 from shardline.local.sim.network import Sender, Service
 from shardline.local.sim.oracles.balance import Balance
@@ -57,6 +58,24 @@ def test_a_producer_that_holds_too_much_is_found(scene: Scene) -> None:
     memory.accounted("p", 1, 1, 2, closed=True)
     memory.accepted("p", "b", 1)
     assert len(again.oracle.violations) == 2
+
+
+def test_a_record_is_held_until_an_answer_names_its_place(scene: Scene) -> None:
+    """I8: being in the stream is not enough, for the producer does not know; lying in a wrong shard is not either."""
+    memory = Memory(scene.oracle, records_max=1)
+    ((user, position),) = scene.put("a")
+    memory.accepted("p", user.id, 1)
+    memory.acknowledged(one.id for one in scene.oracle.rightly_placed(FIRST, position.sequence_number))
+    memory.accepted("p", "b", 1)
+    assert scene.broken == set()
+    again = Scene()
+    again.oracle.ranges[FIRST] = HashRange(0, 0)
+    ((user, position),) = again.put("a")
+    memory = Memory(again.oracle, records_max=1)
+    memory.accepted("p", user.id, 1)
+    memory.acknowledged(one.id for one in again.oracle.rightly_placed(FIRST, position.sequence_number))
+    memory.accepted("p", "b", 1)
+    assert again.broken == {"I8"}
 
 
 def test_a_worker_that_reads_too_far_ahead_is_found(scene: Scene) -> None:
