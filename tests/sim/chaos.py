@@ -23,6 +23,7 @@ APPLICATION = "billing"
 _OPEN_SHARDS_MAX = 16
 _PAUSE_S_MAX = 40.0
 _CUT_S_MAX = 40.0
+_WAYS = (Cut.REQUESTS, Cut.REPLIES, Cut.BOTH, Cut.SLOW_REPLIES)
 
 
 class Chaos:
@@ -32,6 +33,7 @@ class Chaos:
         self._world = world
         self._random = world.sim.random
         self.on = False
+        self._relapsing: set[int] = set()
         self.ended_s = float("-inf")
         rates = world.knobs.rates
         self._acts: list[tuple[float, Callable[[], None]]] = [
@@ -44,6 +46,7 @@ class Chaos:
             (rates.clock, self._clock),
             (rates.stolen, self._steal_time),
             (rates.squeeze, self._squeeze),
+            (rates.relapse, self._relapse),
             (rates.row_deleted, self._delete_row),
             (rates.leave, self._leave),
             (rates.garbage, world.outsiders.garbage),
@@ -110,7 +113,7 @@ class Chaos:
         if victim is None or victim.host is None:
             return
         service = self._random.choice((Service.DYNAMODB, Service.DYNAMODB, Service.KINESIS))
-        self._world.network.cut(victim.host, service, self._random.choice(list(Cut)))
+        self._world.network.cut(victim.host, service, self._random.choice(_WAYS))
         seconds = 1 + self._random.random() * _CUT_S_MAX
         self._world.sim.at(self._world.sim.now + seconds, self._world.network.mend, victim.host, service)
 
@@ -131,6 +134,31 @@ class Chaos:
         at += failover_s * random.uniform(0.0, 0.3)
         sim.at(at, network.cut, host, Service.DYNAMODB, Cut.REQUESTS)
         sim.at(at + failover_s * random.uniform(1.0, 3.0), network.mend, host, Service.DYNAMODB)
+
+    def _relapse(self) -> None:
+        """Let a worker die with its renewals on their way, and lose all that its successor of that name writes.
+
+        The successor sees the leases renewed, and not by itself. If it counts them from its own sending, it believes
+        in them for too long.
+        """
+        victim = self._victim()
+        if victim is None or victim.host is None:
+            return
+        self._count("relapse")
+        sim, network, host = self._world.sim, self._world.network, victim.host
+        network.cut(host, Service.DYNAMODB, Cut.LATE_REQUESTS)
+        died = sim.now + self._random.uniform(0.5, 1.0) * self._world.knobs.failover_s / 3
+        sim.at(died, network.mend, host, Service.DYNAMODB)
+        sim.at(died, self._world.fleet.crash, victim)
+        self._relapsing.add(victim.index)
+
+    def started(self, slot: Slot) -> None:
+        """Take that a worker has started: the next thing it does is to pick up its leases."""
+        if slot.index in self._relapsing and self.on and slot.host is not None:
+            self._relapsing.remove(slot.index)
+            network, sim = self._world.network, self._world.sim
+            network.cut(slot.host, Service.DYNAMODB, Cut.WRITES)
+            sim.at(sim.now + 2 * self._world.knobs.failover_s, network.mend, slot.host, Service.DYNAMODB)
 
     def _storm(self) -> None:
         service = self._random.choice((Service.DYNAMODB, Service.KINESIS))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shardline.common.errors import ServiceError
 from shardline.consumer.config import DeliveryConfig, LeaseConfig, Retrieval, TableConfig, WorkerConfig
 from shardline.consumer.config import Fleet as FleetKind
-from shardline.consumer.events import BatchProcessed, LeaseAcquired, LeaseLost
+from shardline.consumer.events import BatchProcessed, LeaseAcquired, LeaseLost, WorkerStarted
 from shardline.consumer.retrieval.polling import PollingSettings
 from shardline.consumer.worker import Worker
 from shardline.local.sim import SimRuntime
@@ -162,6 +162,8 @@ class Fleet:
             if stream == STREAM:
                 self._world.memory.done(slot.worker_id, shard_id, int(event.last.partition("/")[0]))
             return
+        if isinstance(event, WorkerStarted):
+            self._world.chaos.started(slot)
         if isinstance(event, LeaseAcquired | LeaseLost):
             stream, shard_id = self._world.streams.place_of(event.lease)
             if stream == STREAM:

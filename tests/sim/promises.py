@@ -36,8 +36,8 @@ def _squeezed(seed: int, random: Random) -> Knobs:
 def _late_restarts(seed: int, random: Random) -> Knobs:
     return replace(
         plain(seed, random, "late restarts"),
-        rates=Rates(squeeze=3.0, crash=3.0),
-        dynamodb=Faults(slow_s=1.6, late=0.3, late_s=5.0, reply_lost=0.1),
+        rates=Rates(squeeze=1.0, crash=1.0, relapse=3.0),
+        dynamodb=Faults(slow_s=1.6, late=0.1, late_s=4.0, reply_lost=0.05),
         failover_s=5.0,
         idle_s=1.0,
         linger_s=0.1,

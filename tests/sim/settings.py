@@ -31,6 +31,8 @@ class Rates:
     stolen: float = 0.0
     squeeze: float = 0.0
     """A worker's writes answered late or never, and then no way to the lease table."""
+    relapse: float = 0.0
+    """A worker dies and comes back, and soon after it has no way to the lease table."""
     leave: float = 0.0
     """A worker stops in order and comes back."""
     row_deleted: float = 0.0

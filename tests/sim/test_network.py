@@ -131,6 +131,24 @@ def test_partitions_cut_one_host_from_one_service() -> None:
     world.run(main)
 
 
+@pytest.mark.parametrize(("way", "applied"), [(Cut.WRITES, None), (Cut.LATE_REQUESTS, 0)])
+def test_a_partition_may_lose_writes_alone_or_hold_requests_up(way: Cut, applied: int | None) -> None:
+    """Lost writes leave reads alone; a request that was held up applies when its sender has long given up."""
+    world = World()
+
+    async def main(_kinesis: KinesisApi, store: LeaseStore) -> None:
+        world.network.cut(world.sim.main_host, Service.DYNAMODB, way)
+        with pytest.raises(Ambiguous):
+            await store.write(WRITE, timeout_s=0.001)
+        assert world.counter is None
+        await asyncio.sleep(31)
+        assert world.counter == applied
+        if way is Cut.WRITES:
+            assert await store.get("leases", Key("leaseKey", "s"), consistent=True, timeout_s=1) is None
+
+    world.run(main)
+
+
 def test_storms_and_outages_end() -> None:
     """A throttle storm and an outage refuse calls for as long as they last."""
     world = World()

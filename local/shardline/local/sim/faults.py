@@ -25,11 +25,13 @@ class Service(StrEnum):
 
 
 class Cut(StrEnum):
-    """Which way a partition cuts; ``slow replies`` only holds them up, by about `Faults.slow_s`."""
+    """Which way a partition cuts: ``writes`` loses those requests alone; two only hold up, by `late_s` and `slow_s`."""
 
     REQUESTS = "requests"
     REPLIES = "replies"
     BOTH = "both"
+    WRITES = "writes"
+    LATE_REQUESTS = "late requests"
     SLOW_REPLIES = "slow replies"
 
 

@@ -29,9 +29,12 @@ _OF_CUT = {
     Cut.REQUESTS: Fault.REQUEST_LOST,
     Cut.REPLIES: Fault.REPLY_LOST,
     Cut.BOTH: Fault.REQUEST_LOST,
+    Cut.WRITES: Fault.REQUEST_LOST,
+    Cut.LATE_REQUESTS: Fault.LATE,
     Cut.SLOW_REPLIES: Fault.REPLY_SLOW,
 }
 _TICK_S = 0.0005
+_WRITES = frozenset({"Put", "UpdateItem", "Delete", "TransactWriteItems"})
 _STORM = 0.8
 """The share of calls that a storm throttles, and that an outage answers at all."""
 
@@ -144,7 +147,7 @@ class Network:
             if scripted is not None:
                 return scripted
         way = self._cuts.get((sender.host.name, sender.service)) if self._cuts and sender.host else None
-        if way is not None:
+        if way is not None and (way is not Cut.WRITES or sender.operation in _WRITES):
             return _OF_CUT[way]
         if self._outages.get(sender.service, 0.0) > self.loop.now:
             return Fault.ERROR_BEFORE if self._random.random() < _STORM else Fault.REQUEST_LOST
