@@ -18,15 +18,16 @@ where the Kinesis record came without a key, as it does on such streams. Never p
 stream that routes by key.
 
 Why by columns: the interpreter's cost per record is what producing costs (`performance.md` 2). `try_append` appends to
-three lists; sealing looks whole columns up in tables and joins once. A caller that knows a bound of its own (`room`)
-may append to two lists itself, `waiting` and `datas`, and the rest is made for many records at once. Look-ups stand in
-comprehensions: the interpreter has an instruction for each, where `map` calls a method.
+four lists; sealing joins them once. A caller that knows a bound of its own (`room`) may append to two lists itself,
+`waiting` and `datas`, and the rest is made for many records at once: a column is looked up in one call (`_items`) or in
+a comprehension, for `map` would call a method for each record.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from itertools import chain, count, repeat
+from operator import itemgetter
 
 from shardline.common._encoding import (
     DATA_HEADS,
@@ -62,13 +63,27 @@ from shardline.common.limits import AGGREGATE_BYTES_DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import TypeVar
+
+    from _typeshed import SupportsGetItem
+
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 __all__ = ["AggregateBuilder", "Sealed", "is_aggregate"]
 
 _WIDE = 3  # The bytes of an index from TABLE on: no table has the sizes of its records.
 _SIZES_BY_WIDTH: tuple[list[int], ...] = ([], SIZES, SIZES_WIDE)  # By the bytes of the index, then those of the data.
 _COUNT_MAX = 2**32 - 1  # The KPL's AggregationMaxCount; memory ends first.
+
+
+def _items(table: SupportsGetItem[K, V], places: Sequence[K]) -> Sequence[V]:
+    """Return what `table` holds at each of `places` (at least one), in one call."""
+    if len(places) == 1:  # Then `itemgetter` gives no sequence.
+        return (table[places[0]],)
+    found: tuple[V, ...] = itemgetter(*places)(table)
+    return found
 
 
 def _indexes() -> defaultdict[str | None, bytes]:
@@ -109,14 +124,14 @@ class AggregateBuilder:
         "_body",
         "_body_max",
         "_count_max",
+        "_data_heads",
         "_hash_indexes",
         "_hash_keys",
         "_headers",
+        "_heads",
         "_key_indexes",
         "_keys",
-        "_sizes",
         "_special",
-        "_tables",
         "_tags",
         "datas",
         "key_bytes",
@@ -142,13 +157,13 @@ class AggregateBuilder:
         self.datas: list[bytes] = []
         self.waiting: list[str] = []
         """Partition keys of the last records in `datas`, which stand in no column yet."""
-        self._sizes: list[int] = []  # Bytes of each record within the message.
+        self._heads: list[bytes] = []  # What stands before each record's index,
+        self._data_heads: list[bytes] = []  # and what before its data.
         self._hash_keys: dict[str, int] = {}
         self._hash_indexes: list[int] | None = None  # From the first explicit hash key on; -1 for none.
         self._headers: list[Mapping[str, str] | None] | None = None  # From the first headers on,
         self._tags: list[bytes] = []  # and the same as fields of the record.
         self._special = False  # Whether any record has a hash key or headers.
-        self._tables = True  # Whether what stands before each record's data can be looked up.
 
     def __len__(self) -> int:
         return len(self.datas)
@@ -193,18 +208,19 @@ class AggregateBuilder:
         if not waiting:
             return
         known = len(keys)
-        indexes = list(map(keys.__getitem__, waiting))
+        indexes = _items(keys, waiting)
         fresh = list(keys)[known:]
-        lengths = [len(data) for data in self.datas[len(self._sizes) :]]
+        lengths = [len(data) for data in self.datas[len(self._heads) :]]
         if len(keys) <= TWO_BYTES:
-            sizes = [SIZES[length] for length in lengths]
+            sizes = _items(SIZES, lengths)
         else:
             sizes = [_SIZES_BY_WIDTH[len(index)][length] for index, length in zip(indexes, lengths, strict=True)]
         key_bytes = 2 * len(fresh) + len("".join(fresh))  # type: ignore[arg-type]  # None never waits.
         self.key_bytes += key_bytes
         self._body += key_bytes + sum(sizes)
+        self._heads += _items(HEADS, sizes)
         self._key_indexes += indexes
-        self._sizes += sizes
+        self._data_heads += _items(DATA_HEADS, lengths)
         waiting.clear()
 
     def _weight(self, count: int, body: int) -> int:
@@ -247,14 +263,18 @@ class AggregateBuilder:
         body = self._body + added + size
         if (body > self._body_max or len(self.datas) >= self._count_max) and self.datas:
             return False
-        if size >= len(HEADS):
-            self._tables = False
         self.key_bytes += added
         self._body = body
-        self._key_indexes.append(self._keys[partition_key])
-        self.datas.append(data)
-        self._sizes.append(size)
+        self._add(partition_key, data, size)
         return True
+
+    def _add(self, partition_key: str | None, data: bytes, size: int) -> None:
+        """Add a record of `size` bytes to the columns that every record stands in."""
+        length = len(data)
+        self._heads.append(HEADS[size] if size < len(HEADS) else record_head(size))
+        self._key_indexes.append(self._keys[partition_key])
+        self._data_heads.append(DATA_HEADS[length] if length < TABLE else data_head(length))
+        self.datas.append(data)
 
     def _next_index(self) -> bytes:
         """Return the index that the next new partition key will have."""
@@ -271,13 +291,9 @@ class AggregateBuilder:
         if (body > self._body_max or len(self.datas) >= self._count_max) and self.datas:
             return False
         before = len(self.datas)
-        if size >= len(HEADS):
-            self._tables = False
         self._special = True
         self._body = body
-        self._key_indexes.append(self._keys[partition_key])
-        self.datas.append(data)
-        self._sizes.append(size)
+        self._add(partition_key, data, size)
         if hash_key is not None and self._hash_indexes is None:
             self._hash_indexes = [-1] * before
         if self._hash_indexes is not None:
@@ -365,13 +381,7 @@ class AggregateBuilder:
 
     def _parts(self) -> list[bytes]:
         """Return the message in pieces: tables, then for each record its head, index, data head and data."""
-        if self._tables:
-            heads = [HEADS[size] for size in self._sizes]
-            data_heads = [DATA_HEADS[len(data)] for data in self.datas]
-        else:
-            heads = [record_head(size) for size in self._sizes]
-            data_heads = [data_head(len(data)) for data in self.datas]
-        columns = [heads, self._key_indexes, data_heads, self.datas]
+        columns = [self._heads, self._key_indexes, self._data_heads, self.datas]
         if self._hash_indexes is not None:
             columns.insert(2, [hash_field(index) for index in self._hash_indexes])
         if self._headers is not None:
