@@ -25,7 +25,9 @@ from shardline.consumer import (
     stop_worker,
 )
 from shardline.consumer.blocking import ShardProcessor as BlockingProcessor
+from shardline.consumer.blocking import on_threads
 from shardline.consumer.config import Fleet, Malformed, Retrieval
+from shardline.consumer.events import HandlerFailed
 from shardline.consumer.spec import HandlerSpec
 from shardline.local.sim.simulation import Simulation, run
 
@@ -204,6 +206,30 @@ def test_such_a_handler_holds_its_shard() -> None:
         await world.stop()
         (row,) = world.rows().values()
         assert row.checkpoint.sequence_number == 0 or str(row.checkpoint) == "TRIM_HORIZON"
+
+    run(main, until=600)
+
+
+class Asynchronous(BlockingProcessor):
+    """A blocking processor whose method is a coroutine function after all."""
+
+    async def process(self, batch: Batch, checkpointer: object) -> None:  # type: ignore[override]  # The mistake.
+        """Do nothing, since nobody awaits it."""
+
+
+def test_such_a_processor_holds_its_shard() -> None:
+    """A thread would call it, and drop what it returns: that is a failure, told each time."""
+
+    async def main(sim: Simulation) -> None:
+        world = World(sim, shards=1)
+        await world.create()
+        world.put(3)
+        world.start("w0", processor=on_threads(Asynchronous))
+        await asyncio.sleep(60)
+        await world.stop()
+        (row,) = world.rows().values()
+        assert str(row.checkpoint) == "TRIM_HORIZON"
+        assert {event.as_fields()["error"] for event in world.named(HandlerFailed)} == {"InvalidInput"}
 
     run(main, until=600)
 
