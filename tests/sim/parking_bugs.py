@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from shardline.common import state
@@ -106,6 +107,7 @@ class _Confident:
 def _parks_regardless(original: Any) -> Any:
     async def to_lot(self: Any, record: Any, reason: str, tries: int) -> Any:
         self._keeper = _Confident()
+        self._threads = SimpleNamespace(run=self._threads.run_regardless)
         return await original(self, record, reason, tries)
 
     return to_lot
@@ -136,6 +138,6 @@ PARKING_BUGS: dict[str, Bug] = {
     "key released before its replay": Bug(((ParkedKeys, "_replay", _released_first),), ("parked keys",)),
     "last record of a parked key not noted": Bug(((KeyParking, "follow", _last_not_noted),), ("parked keys",)),
     "replay in the wrong order": Bug(((ParkedKeys, "_parked", _latest_first),), ("parked keys",)),
-    "former owner parks": Bug(((Failures, "to_lot", _parks_regardless),), ("parked keys", "late threads")),
+    "former owner parks": Bug(((Failures, "to_lot", _parks_regardless),), ("late threads", "parked keys")),
     "state written without its fence": Bug(((state, "write_of", _unconditional),), ("parked keys",)),
 }
