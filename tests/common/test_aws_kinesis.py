@@ -504,6 +504,23 @@ def test_a_refused_subscription_raises_on_entering() -> None:
     assert request.json["StartingPosition"] == {"Type": "LATEST"}
 
 
+def test_answers_larger_than_any_buffer_are_read_whole() -> None:
+    """Three MiB: a page, and a subscription's refusal, whose buffer is that of a stream; neither waits for ever."""
+    padding = "x" * 3 * 2**20
+    page, _ = exchange(
+        reply(200, {"Records": [], "NextShardIterator": "next", "Padding": padding}),
+        lambda k: k.get_records(STREAM, "i", limit=1, timeout_s=CALL_S),
+    )
+    assert page.next_iterator == "next"
+    error, _ = exchange(
+        reply(400, {"__type": "ResourceInUseException", "message": padding}),
+        lambda k: asyncio.wait_for(
+            k.subscribe_to_shard(CONSUMER, "shardId-1", LATEST, timeout_s=CALL_S).__aenter__(), CALL_S
+        ),
+    )
+    assert isinstance(error, InUse)
+
+
 def test_leaving_a_subscription_closes_its_connection() -> None:
     """64 subscriptions at once, on one client; leaving each closes its connection, and the next call works."""
     open_now: set[int] = set()
