@@ -62,6 +62,14 @@ RECORD_COUNTS = {100: 18_000, 1_000: 2_000}
 """User records of a page, about 2 MiB."""
 ROUNDS = 3
 """Pages of each shard that are measured, after a first one."""
+SUMMARY = {
+    "StreamName": STREAM,
+    "StreamARN": f"arn:aws:kinesis:us-east-1:000000000000:stream/{STREAM}",
+    "StreamStatus": "ACTIVE",
+    "StreamCreationTimestamp": 1_700_000_000,
+    "RetentionPeriodHours": 24,
+    "OpenShardCount": SHARDS,
+}
 SETTINGS = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 
 
@@ -132,7 +140,10 @@ def answers(data_bytes: int) -> tuple[Answers, int]:
         iterators[CBOR][name.encode()] = cbor2.dumps({"ShardIterator": iterator})
     shards = {"Shards": [shard(number) for number in range(SHARDS)]}
     lists = {JSON: _json(shards), CBOR: cbor2.dumps(shards)}
+    summary = {"StreamDescriptionSummary": SUMMARY}
     found: dict[tuple[str, str], bytes | dict[bytes, bytes]] = {}
+    found[("DescribeStreamSummary", JSON)] = _json(summary)
+    found[("DescribeStreamSummary", CBOR)] = cbor2.dumps(summary)
     for wire in (JSON, CBOR):
         found[("GetRecords", wire)] = pages[wire]
         found[("GetShardIterator", wire)] = iterators[wire]
