@@ -8,7 +8,7 @@ from typing import Any
 
 from tools.rings import ROOT
 
-__all__ = ["PAGES", "page", "programs", "run_in_coroutine"]
+__all__ = ["PAGES", "page", "program_below", "programs", "run_in_coroutine"]
 
 _DOCS = sorted(f"docs/{path.name}" for path in (ROOT / "docs").iterdir())
 PAGES = ("README.md", "CONTRIBUTING.md", "DESIGN.md", "CHANGELOG.md", "SECURITY.md", *_DOCS)
@@ -22,6 +22,12 @@ def page(name: str) -> str:
 def programs(name: str) -> list[str]:
     """Return the Python programs of a page, in their order."""
     return re.findall(r"```python\n(.*?)```", page(name), re.DOTALL)
+
+
+def program_below(name: str, heading: str) -> str:
+    """Return the first Python program below a heading of a page."""
+    section = page(name).split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return section.split("```python\n", 1)[1].split("```", 1)[0]
 
 
 async def run_in_coroutine(program: str, name: str) -> dict[str, Any]:

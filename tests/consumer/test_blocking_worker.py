@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from shardline.consumer.worker import Worker as AsyncWorker
 from shardline.local.doors.services import LocalServices
 
 from tests.consumer.rows import aggregate
-from tools.rings import ROOT
+from tests.pages import programs
 
 if TYPE_CHECKING:
     from shardline.consumer.handler import Batch, Record
@@ -266,7 +265,7 @@ def test_misuse_is_refused() -> None:
 def _examples(page: str) -> list[dict[str, Any]]:
     """Execute the examples of a page of the documentation; return their names."""
     found: list[dict[str, Any]] = []
-    for text in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL):
+    for text in programs(f"docs/{page}"):
         names: dict[str, Any] = {"__name__": "example"}
         exec(compile(text, page, "exec", dont_inherit=True), names)
         found.append(names)

@@ -21,7 +21,7 @@ from shardline.local.sim.simulation import Simulation, run
 
 from tests.consumer.town import Town
 from tests.consumer.world import World
-from tools.rings import ROOT
+from tests.pages import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from shardline.consumer.handler import Record
 
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "worker.md").read_text(), re.DOTALL)
+EXAMPLES = programs("docs/worker.md")
 PAYLOADS = (b'{"id":1,"total":2.5}', b"no order", b'{"id":2,"total":7.5}')
 
 

@@ -15,12 +15,12 @@ import pytest
 from shardline.common.metrics.names import Kcl, Kpl, metrics_of
 from shardline.local import LocalEndpoint
 
-from tools.rings import ROOT
+from tests.pages import page, program_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = (ROOT / "docs" / "metrics.md").read_text()
+PAGE = page("docs/metrics.md")
 KEYS = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 ROW = re.compile(r"^\| `([\w.:]+)` \| (\w+) \| ([SD, ]+) \|", re.MULTILINE)
 
@@ -37,11 +37,9 @@ def endpoint() -> Iterator[LocalEndpoint]:
 
 def run(endpoint: LocalEndpoint, heading: str) -> str:
     """Run the program below a heading in a process of its own, and return what it printed."""
-    found = re.search(r"```python\n(.*?)```", PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0], re.DOTALL)
-    assert found is not None
     clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", found[1]],
+        [sys.executable, "-W", "error", "-c", program_below("docs/metrics.md", heading)],
         env=clean | KEYS | {"AWS_ENDPOINT_URL": endpoint.url},
         capture_output=True,
         text=True,

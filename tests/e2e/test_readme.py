@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,22 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.lambda_.events import Context, aggregate, event
-from tools.rings import ROOT
+from tests.pages import program_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
-README = (ROOT / "README.md").read_text()
 COMMAND = [sys.executable, "-m", "shardline.cli"]
-
-
-def program(heading: str) -> str:
-    """Return the first Python program below a heading."""
-    section = README.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert found is not None
-    return found[1]
 
 
 @pytest.fixture
@@ -48,7 +38,7 @@ def environment() -> Iterator[dict[str, str]]:
 def test_produce_then_consume(environment: dict[str, str]) -> None:
     """A hundred orders go in, and a hundred come out; SIGTERM ends the worker cleanly."""
     produced = subprocess.run(
-        [sys.executable, "-c", program("Produce")],
+        [sys.executable, "-c", program_below("README.md", "Produce")],
         env=environment,
         check=True,
         capture_output=True,
@@ -56,7 +46,7 @@ def test_produce_then_consume(environment: dict[str, str]) -> None:
         timeout=60,
     )
     assert "shardId-" in produced.stdout
-    command = [sys.executable, "-u", "-c", program("Consume")]
+    command = [sys.executable, "-u", "-c", program_below("README.md", "Consume")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         lines: set[str] = set()
@@ -72,22 +62,9 @@ def test_produce_then_consume(environment: dict[str, str]) -> None:
 def test_lambda_snippet(capsys: pytest.CaptureFixture[str]) -> None:
     """The Lambda program handles plain and aggregated records."""
     names: dict[str, object] = {}
-    exec(compile(program("Lambda"), "README.md", "exec"), names)
+    exec(compile(program_below("README.md", "Lambda"), "README.md", "exec"), names)
     handler = names["handler"]
     assert callable(handler)
     answer = handler(event(b'{"id": 1}', aggregate(b'{"id": 2}', b'{"id": 3}', key="c")), Context(9000))
     assert answer == {"batchItemFailures": []}
     assert capsys.readouterr().out.splitlines() == ["k {'id': 1}", "c {'id': 2}", "c {'id': 3}"]
-
-
-def test_every_file_that_it_names_is_there() -> None:
-    """Links lead somewhere."""
-    targets = re.findall(r"\]\(([^)#]+)\)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
-
-
-def test_every_make_target_that_it_names_is_there() -> None:
-    """The commands exist."""
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in re.findall(r"make ([a-z-]+)", README))

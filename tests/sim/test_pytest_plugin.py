@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from shardline.local.sim import TimeLimit
 from shardline.local.sim.lab import SimLab
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "testing.md"
+from tests.pages import programs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.slow
 def test_the_documented_tests_pass(tmp_path: Path) -> None:
     """The programs of docs/testing.md are collected by pytest and pass."""
-    conftest, *programs = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    conftest, *examples = programs("docs/testing.md")
     (tmp_path / "conftest.py").write_text(conftest)
-    for number, program in enumerate(programs):
+    for number, program in enumerate(examples):
         (tmp_path / f"test_documented_{number}.py").write_text(program)
     command = [
         sys.executable,

@@ -83,7 +83,7 @@ def test_make_targets_and_files_that_a_page_names_are_there(name: str) -> None:
     """`make TARGET` in a page is a target; a path in backticks is one of the repository's (or of a test area's)."""
     text = page(name)
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z][a-z-]*)", text)) <= targets
+    assert set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.MULTILINE)) <= targets
     text = re.sub(r"`[\w/]*NAME[\w/.]*`", "", text)  # What stands for a name.
     named = set(re.findall(r"`((?:[a-z_]+/)+[\w.]+\.(?:py|md|txt|toml))(?:::\w+)?`", text))
     folders = (ROOT, ROOT / "tests", *ROOT.glob("*/shardline"))
