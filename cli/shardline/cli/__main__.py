@@ -73,7 +73,7 @@ def _run(arguments: list[str]) -> int:
 
 def _usage(error: typer.TyperException) -> str:
     """Return a usage error's message, and for an unknown option or command what there is instead."""
-    message = str(error.format_message())
+    message = str(error.format_message()).rstrip(".") + "."
     context = getattr(error, "ctx", None)
     if context is None:
         return message
