@@ -303,6 +303,21 @@ def test_what_joins_the_lot_late_is_not_done(scene: Scene) -> None:
     assert scene.broken == {"I3"}
 
 
+def test_a_superseded_worker_goes_on_in_its_own_order(scene: Scene) -> None:
+    """I2: what it parked late is not done, and yet it is through with it; as an owner again it begins anew."""
+    scene.oracle.in_turn = True
+    ((user, position),), (after,) = scene.put("a"), scene.put("b")
+    scene.write("B", leaseOwner="B")
+    scene.write("A", leaseOwner="B")
+    scene.oracle.parked("A", FIRST, position, payload(user))
+    scene.oracle.delivered("A", FIRST, after[1], 1, after[0])
+    assert scene.broken == set()
+    scene.write("A", leaseOwner="A")
+    again = scene.put("c")[0]
+    scene.oracle.delivered("A", FIRST, again[1], 5, again[0])
+    assert "I2" in scene.broken
+
+
 def test_the_lease_of_a_shard_that_is_over_needs_no_child_that_is_over_too() -> None:
     """I9: a row goes when its children have begun; one that retention took before it had a lease never will."""
     for retention_s, broken in ((60.0, set[str]()), (3600.0, {"I9"})):

@@ -104,7 +104,7 @@ class Judge:
         """Say which worker id a host's worker has: a new one begins, which knows nothing of one before it."""
         self._workers[host] = worker_id
         for shard in self.shards.values():
-            shard.late = {one for one in shard.late if one[0] != worker_id}
+            shard.tenure_begins(worker_id)
 
     def worker_of(self, host: Host | None) -> str | None:
         """Return the worker id of a host; None for none."""

@@ -184,7 +184,7 @@ class Oracle(RowJudge):
             return
         if not any(shard.delivered):
             self._check_parents(shard)
-        due = shard.due(index, in_turn=self.in_turn)
+        due = shard.due(worker, index, in_turn=self.in_turn)
         if due != index:
             whose = "the shard" if self.in_turn else "its key"
             what = f"{user.id} at {position} was delivered first, {shard.records[due].id} of {whose} is due"

@@ -153,6 +153,8 @@ class RowJudge(Judge):
         else:
             kind = "expired" if since_s > self.failover_s - EXPIRY_SLACK_S else "stolen"
         lease.begin(new, Started(kind, self.simulation.now))
+        if new is not None and lease.shard_id in self.shards:
+            self.shards[lease.shard_id].tenure_begins(new)
         lease.moves += 1
         self.reached[f"lease moved: {kind}"] += 1
         if self.calm and kind in {"expired", "stolen"}:

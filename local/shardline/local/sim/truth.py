@@ -9,12 +9,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from shardline.common.records import SHARD_END, Position
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Epoch", "Lease", "Place", "ShardTruth", "Started", "Tenure", "UserId"]
 
@@ -88,24 +89,37 @@ class ShardTruth:
             self.whole += 1
         return self.whole
 
-    def due(self, index: int, *, in_turn: bool) -> int:
+    def due(self, worker: str, index: int, *, in_turn: bool) -> int:
         """Return which record has to be the first to be delivered now, if one of its kind is: perhaps `index` itself.
 
         Of records that come `in_turn` that is the shard's first that was not delivered yet, else the key's. One
-        without a key may come at any time: nobody who reads it can tell which others it belongs to.
+        without a key may come at any time: nobody who reads it can tell which others it belongs to. What the worker is
+        through with in its own eyes comes before what follows, too.
         """
+        if not in_turn and index in self.keyless:
+            return index
+        for earlier in self._undelivered(index, in_turn=in_turn):
+            if (worker, earlier) not in self.late:
+                return earlier
+        return index
+
+    def _undelivered(self, index: int, *, in_turn: bool) -> Iterator[int]:
+        """Yield the records before that one, of the shard or of its key, that were not delivered yet."""
         if in_turn:
             while self.reached < index and self.delivered[self.reached]:
                 self.reached += 1
-            return self.reached
-        if index in self.keyless:
-            return index
+            yield from (one for one in range(self.reached, index) if not self.delivered[one])
+            return
         key = self.records[index].key
         mine, at = self.by_key[key], self.key_at.get(key, 0)
         while mine[at] < index and self.delivered[mine[at]]:
             at += 1
         self.key_at[key] = at
-        return mine[at]
+        yield from (one for one in takewhile(index.__gt__, mine[at:]) if not self.delivered[one])
+
+    def tenure_begins(self, worker: str) -> None:
+        """Take that a worker has the lease, anew perhaps: nothing that it did late before counts any more."""
+        self.late = {one for one in self.late if one[0] != worker}
 
     def is_through(self, worker: str, index: int) -> bool:
         """Say whether a worker may go on to what follows: the record is done, or done in that worker's own eyes."""
