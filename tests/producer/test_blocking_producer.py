@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,10 @@ from shardline.common.deaggregation import deaggregate
 from shardline.common.errors import BufferFull, Closed, InvalidInput, NotFound
 from shardline.local.doors.services import LocalServices
 from shardline.producer import Delivered, StreamSettings
+from shardline.producer import producer as asynchronous
 from shardline.producer.blocking import Producer
+from shardline.producer.blocking import StreamProducer as BlockingStreamProducer
+from shardline.producer.stream import StreamProducer
 
 if TYPE_CHECKING:
     from shardline.producer import Outcome
@@ -132,3 +136,14 @@ def test_forked_child_is_refused() -> None:
                 os._exit(0)
         os.waitpid(child, 0)
         assert os.read(reader, 10) == b"closed"
+
+
+@pytest.mark.parametrize("name", ["put", "put_nowait", "send", "send_and_wait", "put_many", "flush", "release"])
+def test_both_front_doors_take_the_same_arguments(name: str) -> None:
+    """A call that works with asyncio works without: the same parameters in the same places, `timeout_s` aside."""
+    for awaited, blocking in ((asynchronous.Producer, Producer), (StreamProducer, BlockingStreamProducer)):
+        here, there = (
+            [(one.name, one.kind, one.default) for one in signature(getattr(kind, name)).parameters.values()]
+            for kind in (awaited, blocking)
+        )
+        assert here == [one for one in there if one[0] != "timeout_s" or name == "flush"]

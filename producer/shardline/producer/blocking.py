@@ -58,9 +58,9 @@ class StreamProducer:
         data: object,
         partition_key: str | None = None,
         explicit_hash_key: int | str | None = None,
-        *,
         headers: Mapping[str, str] | None = None,
         callback: Callable[[Outcome], object] | None = None,
+        *,
         timeout_s: float | None = None,
     ) -> BlockingDelivery:
         """Accept a record; return the delivery that it shares with the other records of its aggregate.
@@ -299,9 +299,9 @@ class Producer:
         data: object,
         partition_key: str | None = None,
         explicit_hash_key: int | str | None = None,
-        *,
         headers: Mapping[str, str] | None = None,
         callback: Callable[[Outcome], object] | None = None,
+        *,
         timeout_s: float | None = None,
     ) -> BlockingDelivery:
         """`StreamProducer.put` of the one stream."""
