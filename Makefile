@@ -128,9 +128,10 @@ check-imports: $(VENV)/.check
 check-core: $(VENV)/.check
 	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -m "not slow" $(CORE_TESTS)
 
-format: $(VENV)/.check  ## Format the sources, and mend what ruff can mend.
+format: $(VENV)/.check  ## Format the sources, mend what ruff can mend, and write the reference pages anew.
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
+	$(BIN)/python -m tools.reference
 
 .PHONY: fuzz
 fuzz: $(VENV)/.fuzz  ## Fuzz the decoder against protobuf for 60 s: ARGS="--seconds 600".
