@@ -311,8 +311,25 @@ def _orderly(knobs: Knobs, random: Random) -> Knobs:
     return replace(PROMISES["rolling"](knobs.seed, random), profile="swarm")
 
 
+def _in_processes(knobs: Knobs, random: Random) -> Knobs:
+    faults = knobs.handler
+    handler = replace(
+        faults,
+        processes=random.randint(1, 3),
+        blocking=False,
+        stubborn=0.0,
+        dies=0.02,
+        slow=0.4,
+        slow_s=3.0,
+        hangs=0.002,
+    )
+    return replace(knobs, handler=handler, rates=replace(knobs.rates, pause=max(knobs.rates.pause, 2.0)))
+
+
 _PLAIN_SEEDS = 12
 """The first seeds of the swarm go without further knobs: bugs and rare branches have their worlds among them."""
+_PROCESSES = 0.1
+"""Of those that are left as they are: how many run their handlers in processes."""
 _FURTHER = (_parking, _switching, _breaking, _orderly, several_streams)
 
 
@@ -320,8 +337,10 @@ def _whole_swarm(seed: int, random: Random) -> Knobs:
     """Turn on, in a third of the seeds, what changes a world altogether: parked keys, AUTO, broken streams, peace."""
     knobs = _swarm(seed, random)
     more = Random(f"knobs/further/{seed}")
-    if seed <= _PLAIN_SEEDS or more.random() > 1 / 3:
+    if seed <= _PLAIN_SEEDS:
         return knobs
+    if more.random() > 1 / 3:
+        return _in_processes(knobs, more) if more.random() < _PROCESSES else knobs
     return more.choice(_FURTHER)(knobs, more)
 
 
