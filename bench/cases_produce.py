@@ -26,8 +26,8 @@ SIZES = (100, 1024)
 OURS = {100: 100_000, 1024: 40_000}
 PEERS = {100: 30_000, 1024: 15_000}
 TURNS = 8
-"""Ours puts its records so many times: handshakes and the growing of the pool would show otherwise."""
-WARM = 5_000
+"""Ours puts its records so many times, and once before: the peers' one connection is opened before the clock runs as
+well, and ours opens several only when there is much to send."""
 ENTRIES_MAX = 500
 
 
@@ -69,7 +69,7 @@ def ours(size: int, wire: Wire, kind: str) -> float:
                         await one
                 await producer.flush()
 
-            await put(records[:WARM])
+            await put(records)
             seconds = [await _cpu_of(lambda: put(records)) for _ in range(TURNS)]
             return sum(seconds) / TURNS
 
@@ -102,7 +102,7 @@ def blocking(size: int, wire: Wire) -> float:
                 producer.put(data, key)
             producer.flush()
 
-        put(records[:WARM])
+        put(records)
         return sum(cpu_seconds(lambda: put(records)) for _ in range(TURNS)) / TURNS / len(records)
 
 
