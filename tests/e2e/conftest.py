@@ -1,4 +1,4 @@
-"""Fixtures of the end-to-end tests: the local endpoint as a process of its own."""
+"""Fixtures of the end-to-end tests: the local endpoint as a process of its own, and in this one with empty tables."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from tests.e2e.programs import TIMEOUT_S, environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_tables() -> None:
+    """Forget the tables of other modules' endpoints in this process: moto keeps them beyond an endpoint's end."""
+    from shardline.local.moto.dispatch import reset
+
+    reset()
 
 
 @pytest.fixture

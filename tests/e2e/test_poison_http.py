@@ -23,6 +23,7 @@ from shardline.consumer import (
 )
 from shardline.consumer.config import Malformed
 from shardline.local.http.endpoint import LocalEndpoint
+from shardline.local.moto.dispatch import reset
 
 from tests.common.aggregates import blob, key, record
 from tests.consumer.rows import aggregate
@@ -77,6 +78,7 @@ def test_poison_comes_whole_between_its_neighbours_or_is_parked_whole(tmp_path: 
     """By default each is delivered as the blob that it is, in its place; asked to, parked whole with its reason."""
     how: dict[str, Any] = {"concurrency": per_key(lanes) if lanes > 1 else None}
     for turn, malformed in enumerate((Malformed.DELIVER_RAW, Malformed.PARK)):
+        reset()  # Each turn is another stream's first, not a stream that was created again.
         with LocalEndpoint({"orders": 1}) as endpoint:
             kinesis = boto3.client("kinesis", endpoint_url=endpoint.url, **KEYS)
             for data in BLOBS:

@@ -101,8 +101,7 @@ class Fleet:
         world, asked_s, slot.asked_s = self._world, slot.asked_s, None
         took_s = 0.0 if asked_s is None else world.sim.now - asked_s
         world.oracle.reached["worker left"] += 1
-        asked_in_peace = not world.chaos.on and asked_s is not None and asked_s >= world.chaos.ended_s
-        if world.knobs.orderly or asked_in_peace:
+        if self._in_peace(asked_s):
             within_s = _STOP_S + 2 * world.knobs.failover_s
             stuck = {} if slot.application is None else slot.application.stuck
             began_s = slot.began_s if world.knobs.fleet is FleetKind.KCL2 else None
@@ -114,6 +113,11 @@ class Fleet:
         if not world.knobs.same_id:
             slot.lives += 1
             slot.worker_id = f"worker-{slot.index}.{slot.lives}"
+
+    def _in_peace(self, asked_s: float | None) -> bool:
+        """Say whether nothing was in the way of a worker that left, asked to at that time."""
+        chaos = self._world.chaos
+        return self._world.knobs.orderly or (not chaos.on and asked_s is not None and asked_s >= chaos.ended_s)
 
     def _worker(self, slot: Slot, host: Host) -> Worker:
         knobs, world = self._world.knobs, self._world

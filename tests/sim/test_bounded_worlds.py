@@ -44,6 +44,10 @@ class _Fleet(Fleet):
         worker._bounds = Bounds.of(self.until_s, None, wall_s=0.0)
         return worker
 
+    def _in_peace(self, asked_s: float | None) -> bool:
+        """Nobody asks these workers: each ends by itself, and what faults before it excuse is for `_Leaving` to say."""
+        return super()._in_peace(asked_s) or (asked_s is None and not self._world.chaos.on)
+
     def _watch(self, slot: Slot, event: Event) -> None:
         self.ended += isinstance(event, WorkerStopped) and not self._stopping
         super()._watch(slot, event)
