@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -114,3 +115,30 @@ def test_leaving_says_why_records_were_not_delivered() -> None:
     assert said == (
         "3 records were not delivered: 2 not written: expired (ConnectFailed); 1 of unknown outcome: expired (Timeout)"
     )
+
+
+@pytest.mark.parametrize("short_form", [True, False])
+def test_a_forked_child_is_refused_where_the_parent_puts_the_short_way(*, short_form: bool) -> None:
+    """The child's thread bears the number of the parent's, and its lock: both forms refuse all the same."""
+
+    async def main() -> tuple[int, int]:
+        async with Producer("orders", connection=services()) as producer:
+            putting = producer if short_form else producer.stream("orders")
+            for _ in range(3):
+                await putting.put(b"parent", "k")
+            reader, writer = os.pipe()
+            child = os.fork()
+            if child == 0:
+                try:
+                    putting.put(b"child", "k").send(None)
+                except Closed:
+                    os.write(writer, b"closed")
+                finally:
+                    os._exit(0)
+            os.close(writer)
+            return child, reader
+
+    child, reader = asyncio.run(main())
+    os.waitpid(child, 0)
+    assert os.read(reader, 10) == b"closed"
+    os.close(reader)

@@ -11,9 +11,8 @@ which the bound on its size makes up for. Work comes in steps.
 
 from __future__ import annotations
 
+import struct
 from itertools import chain, repeat
-from struct import Struct
-from struct import error as StructError  # noqa: N812 - the module's own name says nothing here.
 
 from shardline.common._columns import NO_HEADERS, outside
 from shardline.common._reading import Malformed, read_span, read_varint
@@ -33,7 +32,7 @@ _SECOND_BYTE = [(high << 7) - 128 for high in range(128)]
 """What the second byte of a varint adds to the first, whose highest bit was set; no entry where more follow."""
 _KEY_SPAN = [2 + size for size in range(128)]
 """From an entry of the key table to the next one, by the byte that says the key's size; no entry where more follow."""
-_read_head: Callable[[bytes, int], tuple[int, int, int, int, int, int, int, int]] = Struct("8B").unpack_from
+_read_head: Callable[[bytes, int], tuple[int, int, int, int, int, int, int, int]] = struct.Struct("8B").unpack_from
 """The first eight bytes of a record at once: cheaper than six, one by one. The digest stands behind the last record."""
 
 
@@ -149,7 +148,7 @@ class Usual:
                 starts.append(start)
                 stops.append(stop)
                 at = stop
-        except (IndexError, StructError, Malformed):
+        except (IndexError, struct.error, Malformed):
             pass  # Of another shape; or beyond the digest: a size was a lie.
         self._add_run(starts, stops, at - first)
         return len(stops), at

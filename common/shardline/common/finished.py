@@ -5,6 +5,8 @@ Imports only what costs nothing (a Lambda loads this file).
 
 from __future__ import annotations
 
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+
 from shardline.common.errors import InvalidInput
 
 __all__ = ["check_finished"]
@@ -14,10 +16,10 @@ def check_finished(name: str, answer: object) -> None:
     """Raise `InvalidInput` about `name` where its answer is a coroutine, another awaitable, or a generator."""
     if answer is None:
         return
-    kind = type(answer).__name__
-    if kind not in {"coroutine", "generator", "async_generator"} and not hasattr(answer, "__await__"):
+    generator = isinstance(answer, GeneratorType | AsyncGeneratorType)
+    if not (generator or hasattr(answer, "__await__")):
         return
-    if kind in {"coroutine", "generator"}:
-        answer.close()  # type: ignore[attr-defined]  # Both have it; a coroutine that is dropped would warn.
-    returned = "a generator" if "generator" in kind else "an awaitable"
+    if isinstance(answer, CoroutineType | GeneratorType):
+        answer.close()  # A coroutine that is dropped would warn.
+    returned = "a generator" if generator else "an awaitable"
     raise InvalidInput(name, "a plain function, or declared with async def", f"a function that returns {returned}")
